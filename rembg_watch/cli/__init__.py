@@ -1,0 +1,74 @@
+"""What a person types. One module a command family; this one only knows their names and how an error looks."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from rembg_watch import __version__
+from rembg_watch.errors import ConfigError, RembgWatchError
+
+COMMANDS = {
+    "demo": "the whole way of some sample photos, with nothing set up",
+    "init": "write a commented config.yaml and the folders it names",
+    "check": "test config, folders, key, API and credits; sends no image",
+    "run": "the daemon, in the foreground",
+    "drain": "handle everything that is in the inboxes now, then exit",
+    "status": "the queue, the credits, what is held and why",
+    "jobs": "look at jobs and steer them",
+    "credits": "what is left, and what was spent",
+    "pause": "stop sending; photos are still taken in",
+    "resume": "go on sending",
+    "remove": "remove backgrounds once, without a daemon",
+    "sandbox": "the RemBG.com API on loopback, for dry runs",
+}
+"""Each command is the click command called ``command`` in the module of its name."""
+
+
+class _Commands(click.Group):
+    """Imports a command's module only when it is typed, so that each starts as fast as it can."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"rembg_watch.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rembg-watch")
+def cli() -> None:
+    """Watch folders, remove the background of every new photo with RemBG.com, and mirror the cut-outs into an outbox."""
+
+
+def report(error: RembgWatchError) -> None:
+    """Print an error the way every command does: what happened, then what to do, on stderr."""
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            click.echo(problem, err=True)
+    else:
+        click.echo(f"rembg-watch: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"  {error.hint}", err=True)
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run the command line and leave with the exit code that README lists."""
+    options: dict[str, Any] = {"args": argv} if argv is not None else {}
+    try:
+        cli.main(prog_name="rembg-watch", standalone_mode=True, **options)
+    except RembgWatchError as error:
+        report(error)
+        sys.exit(error.exit_code)
+    sys.exit(0)
