@@ -105,6 +105,7 @@ class Job:
     state: State
     priority: int
     attempts: int
+    forced: bool
     created_at: float
     updated_at: float
     finished_at: float | None

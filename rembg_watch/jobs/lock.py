@@ -1,0 +1,77 @@
+"""The lock of the state directory: it proves that one daemon lives, or that none does."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+from typing import Self
+
+from rembg_watch.errors import AlreadyRunning, StateError
+
+
+class StateLock:
+    """An advisory lock on ``state_dir/lock``. The kernel gives it back when the process dies, however it dies."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.path = state_dir / "lock"
+        self._fd: int | None = None
+
+    def acquire(self) -> Self:
+        """Take the lock and write our process id into it.
+
+        Raises:
+            AlreadyRunning: another process holds it.
+            StateError: the state directory can't be written.
+        """
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateError(
+                f"can't open {self.path}: {error.strerror}", "Create the state directory and make it writable."
+            ) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            raise AlreadyRunning(
+                f"another rembg-watch (process {owner}) already works with {self.path.parent}",
+                "Stop it first, or give this one a state_dir of its own.",
+            ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._fd = fd
+        return self
+
+    def release(self) -> None:
+        """Give the lock back. The file stays: removing it would let two daemons lock two different files."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def __enter__(self) -> Self:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def running_pid(state_dir: Path) -> int | None:
+    """Give the process id of the daemon that holds ``state_dir``, or None where none does. Changes nothing."""
+    try:
+        fd = os.open(state_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        # A shared lock is refused exactly while the daemon holds its exclusive one.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        with contextlib.suppress(ValueError):
+            return int(os.read(fd, 32))
+        return 0
+    else:
+        return None
+    finally:
+        os.close(fd)

@@ -1,0 +1,60 @@
+"""What was delivered, whose it is, and which result can serve again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rembg_watch.jobs.model import Output
+from rembg_watch.jobs.names import from_text, to_text
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+    from rembg_watch.jobs.database import Database
+
+_COLUMNS = "path, job_id, folder, source, content_hash, fingerprint, hash, size, created_at"
+
+
+def record_output(connection: Connection, output: Output) -> None:
+    """Write down a delivered file; a file that it replaced is forgotten, and so is its source's earlier output."""
+    connection.execute(
+        f"INSERT OR REPLACE INTO outputs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(to_text(output.path), output.job_id, to_text(output.folder), to_text(output.source)),
+            *(output.content_hash, output.fingerprint, output.hash, output.size, output.created_at),
+        ),
+    )
+
+
+class Outputs:
+    """The questions that are asked of the delivered files."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def at(self, path: str) -> Output | None:
+        """Give what we know of the file at this absolute path."""
+        rows = self._db.read(f"SELECT {_COLUMNS} FROM outputs WHERE path = ?", (to_text(path),))
+        return _output(rows[0]) if rows else None
+
+    def of(self, folder: str, source: str) -> list[Output]:
+        """Give the outputs of one source, newest first."""
+        rows = self._db.read(
+            f"SELECT {_COLUMNS} FROM outputs WHERE folder = ? AND source = ? ORDER BY created_at DESC",
+            (to_text(folder), to_text(source)),
+        )
+        return [_output(row) for row in rows]
+
+    def with_content(self, content_hash: str, fingerprint: str) -> list[Output]:
+        """Give the results of the same bytes with the same options, newest first; at most 20."""
+        rows = self._db.read(
+            f"SELECT {_COLUMNS} FROM outputs WHERE content_hash = ? AND fingerprint = ?"
+            " ORDER BY created_at DESC LIMIT 20",
+            (content_hash, fingerprint),
+        )
+        return [_output(row) for row in rows]
+
+
+def _output(row: tuple[object, ...]) -> Output:
+    path, job_id, folder, source, *rest = row
+    return Output(from_text(str(path)), job_id, from_text(str(folder)), from_text(str(source)), *rest)  # type: ignore[arg-type]

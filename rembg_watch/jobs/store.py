@@ -1,0 +1,321 @@
+"""The queue: what comes in, who claims it, and how each claim ends.
+
+Every change of a job that was claimed asks for the lease token of that claim: whoever comes late changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from rembg_watch.jobs import names
+from rembg_watch.jobs.ledger import AttemptEnd, begin_attempt, end_attempt
+from rembg_watch.jobs.model import Arrival, How, Job, Output, State, Tidy, Version
+from rembg_watch.jobs.outputs import record_output
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from sqlite3 import Connection
+
+    from rembg_watch.jobs.database import Database
+
+COLUMNS = (
+    "id, folder, dir, name, size, mtime_ns, fingerprint, profile, state, priority, attempts, forced, created_at,"
+    " updated_at, finished_at, not_before, lease, content_hash, output, temp, api_sent_at, result_hash, result_size,"
+    " how, code, message, hint, tidy"
+)
+
+
+class Accepted(StrEnum):
+    """What became of an arrival."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    """The file was known; this is a newer version of it."""
+    KNOWN = "known"
+    REFUSED = "refused"
+    ADOPTED = "adopted"
+
+
+def job_of(row: Sequence[Any]) -> Job:
+    """Build a job from a row of ``COLUMNS``."""
+    number, folder, directory, name, size, mtime_ns, fingerprint, profile, state, priority, attempts, forced, *rest = (
+        row
+    )
+    *middle, how, code, message, hint, tidy = rest
+    created_at, updated_at, finished_at, not_before, lease, content_hash, output, temp, sent, result, length = middle
+    return Job(
+        id=number,
+        folder=names.from_text(folder),
+        path=names.join(directory, name),
+        version=Version(size, mtime_ns),
+        fingerprint=fingerprint,
+        profile=profile,
+        state=State(state),
+        priority=priority,
+        attempts=attempts,
+        forced=bool(forced),
+        created_at=created_at,
+        updated_at=updated_at,
+        finished_at=finished_at,
+        not_before=not_before,
+        lease=lease,
+        content_hash=content_hash,
+        output=None if output is None else names.from_text(output),
+        temp=None if temp is None else names.from_text(temp),
+        api_sent_at=sent,
+        result_hash=result,
+        result_size=length,
+        how=None if how is None else How(how),
+        code=code,
+        message=message,
+        hint=hint,
+        tidy=None if tidy is None else Tidy(tidy),
+    )
+
+
+class JobStore:
+    """The queue in the database. Every method is one transaction; times are Unix seconds."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    # -- what comes in
+
+    def known_versions(self, folder: str, directory: str) -> dict[str, Version]:
+        """Give the versions that are known of the files directly in one folder of an inbox, by name."""
+        rows = self._db.read(
+            "SELECT name, size, mtime_ns FROM jobs WHERE folder = ? AND dir = ? AND current = 1",
+            (names.to_text(folder), names.to_text(directory)),
+        )
+        return {names.from_text(name): Version(size, mtime_ns) for name, size, mtime_ns in rows}
+
+    def enqueue(self, arrivals: Sequence[Arrival], now: float) -> list[Accepted]:
+        """Take in finished files. The same version of a file never makes a second row; a newer one replaces it."""
+        return self._db.write(lambda connection: [_accept(connection, arrival, now) for arrival in arrivals])
+
+    # -- claims
+
+    def claim(
+        self,
+        limit: int,
+        now: float,
+        lease_seconds: float,
+        *,
+        folders: Collection[str] = (),
+        profiles: Collection[str] = (),
+    ) -> list[Job]:
+        """Claim up to ``limit`` jobs that are due, the highest priority first, then the oldest.
+
+        Jobs of the ``folders`` and option fingerprints (``profiles``) that are named are left out: they are held.
+        """
+
+        def work(connection: Connection) -> list[Job]:
+            wake_due(connection, now)
+            held = "".join(
+                f" AND {column} NOT IN ({', '.join('?' * len(values))})"
+                for column, values in (("folder", folders), ("fingerprint", profiles))
+                if values
+            )
+            rows = connection.execute(
+                "UPDATE jobs SET state = 'running', lease = lower(hex(randomblob(8))), lease_until = ?, updated_at = ?"
+                " WHERE id IN (SELECT id FROM jobs WHERE state = 'queued'"
+                + held
+                + f" ORDER BY priority DESC, id LIMIT ?) RETURNING {COLUMNS}",
+                (now + lease_seconds, now, *map(names.to_text, folders), *profiles, limit),
+            ).fetchall()
+            return sorted(map(job_of, rows), key=lambda job: (-job.priority, job.id))
+
+        return self._db.write(work)
+
+    def next_due(self) -> float | None:
+        """Give the time at which the next waiting job is due, or None."""
+        rows = self._db.read("SELECT min(not_before) FROM jobs WHERE state = 'waiting'")
+        return None if rows[0][0] is None else float(rows[0][0])
+
+    def ready(self) -> bool:
+        """Tell whether any job is queued."""
+        return bool(self._db.read("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1"))
+
+    def open_count(self) -> int:
+        """Count the jobs that still go on by themselves: queued, running or waiting."""
+        rows = self._db.read("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running', 'waiting')")
+        return int(rows[0][0])
+
+    def renew(self, jobs: Sequence[Job], until: float) -> None:
+        """Extend the leases of jobs that are still worked on."""
+        self._db.write(
+            lambda connection: connection.executemany(
+                "UPDATE jobs SET lease_until = ? WHERE id = ? AND lease = ?",
+                [(until, job.id, job.lease) for job in jobs],
+            )
+        )
+
+    def running(self) -> list[Job]:
+        """Give the jobs that are claimed. After the start of a daemon these are a dead process's."""
+        return [job_of(row) for row in self._db.read(f"SELECT {COLUMNS} FROM jobs WHERE state = 'running' ORDER BY id")]
+
+    # -- the steps of a claimed job
+
+    def mark_sent(self, job: Job, content_hash: str, output: str, temp: str, now: float) -> int | None:
+        """Commit, before the body goes out, what is sent and where its answer will stand; give the attempt's number."""
+
+        def work(connection: Connection) -> int | None:
+            if not _step(
+                connection,
+                job,
+                "content_hash = ?, output = ?, temp = ?, api_sent_at = ?, result_hash = NULL, updated_at = ?",
+                (content_hash, names.to_text(output), names.to_text(temp), now, now),
+            ):
+                return None
+            return begin_attempt(connection, job, now)
+
+        return self._db.write(work)
+
+    def mark_received(
+        self, job: Job, attempt: int, end: AttemptEnd, result_hash: str, result_size: int, now: float
+    ) -> bool:
+        """Commit that a verified answer stands, synced, in the job's temporary file: from here on it is never resent."""
+
+        def work(connection: Connection) -> bool:
+            end_attempt(connection, attempt, end, now)
+            values = (result_hash, result_size, now)
+            return _step(connection, job, "result_hash = ?, result_size = ?, updated_at = ?", values)
+
+        return self._db.write(work)
+
+    def finish(self, job: Job, output: Output, how: How, tidy: Tidy | None, now: float) -> bool:
+        """Commit that the output stands in its place. ``tidy`` says what is still to be done with the source."""
+
+        def work(connection: Connection) -> bool:
+            if not _step(
+                connection,
+                job,
+                "state = 'done', how = ?, content_hash = ?, output = ?, temp = NULL, tidy = ?, code = NULL,"
+                " message = NULL, hint = NULL, lease = NULL, lease_until = NULL, finished_at = ?, updated_at = ?,"
+                " forced = 0",
+                (how.value, output.content_hash, names.to_text(output.path), tidy and tidy.value, now, now),
+            ):
+                return False
+            record_output(connection, output)
+            return True
+
+        return self._db.write(work)
+
+    def end(
+        self,
+        job: Job,
+        state: State,
+        now: float,
+        *,
+        code: str | None = None,
+        message: str | None = None,
+        hint: str | None = None,
+        counted: bool = False,
+        not_before: float | None = None,
+        tidy: Tidy | None = None,
+        attempt: tuple[int, AttemptEnd] | None = None,
+    ) -> bool:
+        """End a claim without an output: queued or waiting again, failed, cancelled or superseded.
+
+        ``counted`` adds one to the attempts that ``retry.max_attempts`` limits; ``not_before`` goes with waiting.
+        """
+
+        def work(connection: Connection) -> bool:
+            if attempt is not None:
+                end_attempt(connection, *attempt, now)
+            return _step(
+                connection,
+                job,
+                "state = ?, attempts = attempts + ?, not_before = ?, code = ?, message = ?, hint = ?, tidy = ?,"
+                " finished_at = ?, temp = NULL, lease = NULL, lease_until = NULL, updated_at = ?",
+                (
+                    *(state.value, int(counted), not_before, code, message, hint, tidy and tidy.value),
+                    *(now if state not in (State.QUEUED, State.WAITING) else None, now),
+                ),
+            )
+
+        return self._db.write(work)
+
+    def use_profile(self, job: Job, fingerprint: str, profile: str) -> bool:
+        """Note that the job is done with other options than it came in with, as the config has changed since."""
+        return self._db.write(
+            lambda connection: _step(connection, job, "fingerprint = ?, profile = ?", (fingerprint, profile))
+        )
+
+    # -- after the end
+
+    def untidy(self, limit: int = 100) -> list[Job]:
+        """Give ended jobs whose source is still to be archived, deleted or moved."""
+        rows = self._db.read(f"SELECT {COLUMNS} FROM jobs WHERE tidy IS NOT NULL ORDER BY id LIMIT ?", (limit,))
+        return [job_of(row) for row in rows]
+
+    def tidied(self, job: Job) -> None:
+        """Commit that nothing is left to do with the job's source."""
+        self._db.write(lambda connection: connection.execute("UPDATE jobs SET tidy = NULL WHERE id = ?", (job.id,)))
+
+
+def wake_due(connection: Connection, now: float) -> None:
+    """Queue the waiting jobs whose time has come. Two states, not a time filter in the claim: that does not scale."""
+    connection.execute(
+        "UPDATE jobs SET state = 'queued', not_before = NULL WHERE state = 'waiting' AND not_before <= ?", (now,)
+    )
+
+
+def _step(connection: Connection, job: Job, assignments: str, values: tuple[object, ...]) -> bool:
+    cursor = connection.execute(
+        f"UPDATE jobs SET {assignments} WHERE id = ? AND lease = ?",  # noqa: S608 - the assignments stand in this file
+        (*values, job.id, job.lease),
+    )
+    return cursor.rowcount == 1
+
+
+def _accept(connection: Connection, arrival: Arrival, now: float) -> Accepted:
+    where = (names.to_text(arrival.folder), *names.split(arrival.path))
+    known = connection.execute(
+        "SELECT id, state, size, mtime_ns, fingerprint FROM jobs WHERE folder = ? AND dir = ? AND name = ? AND current = 1",
+        where,
+    ).fetchone()
+    if known is not None:
+        number, state, *version, fingerprint = known
+        if tuple(version) == astuple(arrival.version):
+            if state in (State.QUEUED, State.WAITING) and fingerprint != arrival.fingerprint:
+                connection.execute(
+                    "UPDATE jobs SET fingerprint = ?, profile = ? WHERE id = ?",
+                    (arrival.fingerprint, arrival.profile, number),
+                )
+            return Accepted.KNOWN
+        connection.execute("UPDATE jobs SET current = 0 WHERE id = ?", (number,))
+        connection.execute(
+            "UPDATE jobs SET state = 'superseded', finished_at = ?, updated_at = ?, not_before = NULL,"
+            " message = 'the file changed before it was sent' WHERE id = ? AND state IN ('queued', 'waiting')",
+            (now, now, number),
+        )
+    refusal = arrival.refusal
+    state = State.FAILED if refusal else State.DONE if arrival.adopt else State.QUEUED
+    cursor = connection.execute(
+        "INSERT INTO jobs (folder, dir, name, size, mtime_ns, fingerprint, profile, state, priority, created_at,"
+        " updated_at, finished_at, output, how, code, message, hint, tidy)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(*where, *astuple(arrival.version), arrival.fingerprint, arrival.profile, state.value, arrival.priority),
+            *(now, now, None if state is State.QUEUED else now),
+            *(arrival.adopt and names.to_text(arrival.adopt), How.ADOPTED.value if arrival.adopt else None),
+            *((refusal.code, refusal.message, refusal.hint) if refusal else (None, None, None)),
+            arrival.tidy and arrival.tidy.value,
+        ),
+    )
+    if refusal:
+        return Accepted.REFUSED
+    if arrival.adopt:
+        assert cursor.lastrowid is not None
+        record_output(
+            connection,
+            # Without hashes: it may stand for its own source, but it is never copied for another one.
+            Output(
+                arrival.adopt, cursor.lastrowid, arrival.folder, arrival.path, None, arrival.fingerprint, "", 0, now
+            ),
+        )
+        return Accepted.ADOPTED
+    return Accepted.NEW if known is None else Accepted.CHANGED
