@@ -192,6 +192,7 @@ def read_header(file: BinaryIO) -> Header:
     Raises:
         NotAPicture: no supported format.
         BrokenPicture: the head itself is damaged.
+
     """
     kind, picture = _open(file)
     with picture:
@@ -207,6 +208,7 @@ def decode(file: BinaryIO) -> Header:
     Raises:
         NotAPicture: no supported format.
         BrokenPicture: it does not decode, or it is wider or higher than 10000 px.
+
     """
     kind, picture = _open(file)
     with picture:

@@ -46,6 +46,7 @@ def color_to_hex(value: str) -> str:
 
     Raises:
         ValueError: neither a hex form that the API takes nor a CSS name.
+
     """
     value = value.strip().lower()
     if _HEX.fullmatch(value):
@@ -78,7 +79,8 @@ class Options(BaseModel):
     exact_resize: bool = Field(default=False, description="Force exactly w x h (needs both; may distort).")
     mask: bool = Field(default=False, description="Return only the alpha mask.")
     bg_color: str | None = Field(
-        default=None, description="Solid background: #RGB, #RGBA, #RRGGBB, #RRGGBBAA or a CSS colour name (sent as hex)."
+        default=None,
+        description="Solid background: #RGB, #RGBA, #RRGGBB, #RRGGBBAA or a CSS colour name (sent as hex).",
     )
     angle: float = Field(default=0.0, ge=-360, le=360, description="Rotation in degrees after processing, -360..360.")
     expand: bool = Field(default=True, description="Pad so that a rotated picture is not cropped.")

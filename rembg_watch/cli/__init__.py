@@ -49,7 +49,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="rembg-watch")
 def cli() -> None:
-    """Watch folders, remove the background of every new photo with RemBG.com, and mirror the cut-outs into an outbox."""
+    """Watch folders, remove each new photo's background with RemBG.com, and mirror the cut-outs into an outbox."""
 
 
 def report(error: RembgWatchError) -> None:

@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import sqlite_utils
-from sqlite_utils.utils import sqlite3  # pysqlite3 where that is installed
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined] # pysqlite3 where that is installed
 
 from rembg_watch.errors import StateError
 from rembg_watch.jobs.migrations import migrations
@@ -66,6 +66,7 @@ class Database:
 
     Raises:
         StateError: it can't be opened, is damaged, or lies on a network file system.
+
     """
 
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
@@ -88,14 +89,14 @@ class Database:
         if not readonly:
             # The database tells where every customer's photo lies: nobody else reads it.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(
+        connection: Connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode={'ro' if readonly else 'rw'}",
             uri=True,
             isolation_level=None,
             timeout=BUSY_SECONDS,
             check_same_thread=False,
         )
-        return cast("Connection", connection)
+        return connection
 
     def _prepare(self) -> None:
         self._writer.execute("PRAGMA journal_mode = WAL")
@@ -121,6 +122,7 @@ class Database:
 
         Raises:
             StateError: the database can't be written; nothing of ``work`` was kept.
+
         """
         mine = _Write(work)
         self._waiting.append(mine)
@@ -164,6 +166,7 @@ class Database:
 
         Raises:
             StateError: the database can't be read.
+
         """
         try:
             with self._reading:

@@ -105,12 +105,12 @@ class Ledger:
     def report(self, by: Grouping, since: float = 0.0) -> list[Spent]:
         """Sum up what was spent and saved since ``since`` (Unix seconds), grouped and sorted by the heading."""
         paid = self._db.read(
-            f"SELECT {_GROUPS[by]}, sum(charge = 'charged'), sum(charge = 'possibly charged') FROM attempts"  # noqa: S608 - from the table above
+            f"SELECT {_GROUPS[by]}, sum(charge = 'charged'), sum(charge = 'possibly charged') FROM attempts"
             " WHERE sent_at >= ? GROUP BY 1",
             (since,),
         )
         saved = self._db.read(
-            f"SELECT {_JOB_GROUPS[by]}, count(*) FROM jobs WHERE finished_at >= ? AND how IN ('reused', 'adopted')"  # noqa: S608 - likewise
+            f"SELECT {_JOB_GROUPS[by]}, count(*) FROM jobs WHERE finished_at >= ? AND how IN ('reused', 'adopted')"
             " GROUP BY 1",
             (since,),
         )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rembg_watch.errors import AlreadyRunning, StateError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class StateLock:
@@ -24,6 +26,7 @@ class StateLock:
         Raises:
             AlreadyRunning: another process holds it.
             StateError: the state directory can't be written.
+
         """
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

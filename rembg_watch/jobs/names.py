@@ -1,7 +1,7 @@
-"""File names as database text, and back.
+r"""File names as database text, and back.
 
 A name on disk is bytes; one that is not UTF-8 reaches Python with surrogate escapes, which SQLite can't store. In the
-database such bytes are written as ``\\xff`` and a backslash as ``\\\\``, so that every name has one readable text and
+database such bytes are written as ``\xff`` and a backslash as ``\\``, so that every name has one readable text and
 every text one name.
 """
 

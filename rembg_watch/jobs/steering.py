@@ -43,7 +43,7 @@ class Steering:
         self._db = database
         self._outputs = Outputs(database)
 
-    def list(self, *, state: State | None = None, folder: str | None = None, limit: int = 50) -> list[Job]:
+    def select(self, *, state: State | None = None, folder: str | None = None, limit: int = 50) -> list[Job]:
         """Give the newest jobs that match, at most ``limit``."""
         conditions, values = ["1 = 1"], list[object]()
         if state is not None:
@@ -51,7 +51,7 @@ class Steering:
         if folder is not None:
             conditions, values = [*conditions, "folder = ?"], [*values, names.to_text(folder)]
         rows = self._db.read(
-            f"SELECT {COLUMNS} FROM jobs WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?",  # noqa: S608 - fixed texts
+            f"SELECT {COLUMNS} FROM jobs WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?",
             (*values, limit),
         )
         return [job_of(row) for row in rows]
@@ -68,7 +68,7 @@ class Steering:
             " WHERE job_id = ? ORDER BY id",
             (number,),
         )
-        return [Attempt(*row[:3], Charge(row[3]), *row[4:]) for row in rows]
+        return [Attempt(number, sent, ended, Charge(charge), *rest) for number, sent, ended, charge, *rest in rows]
 
     def outputs(self, job: Job) -> list[Output]:
         """Give the files that the job's source has in the outbox."""
@@ -99,8 +99,8 @@ class Steering:
 
         def work(connection: Connection) -> int:
             return connection.execute(
-                "UPDATE jobs SET forced = (state = 'done'), state = 'queued', attempts = 0, not_before = NULL, tidy = NULL,"  # noqa: S608 - fixed texts
-                f" code = NULL, message = NULL, hint = NULL, finished_at = NULL, how = NULL WHERE {condition}",
+                "UPDATE jobs SET forced = (state = 'done'), state = 'queued', attempts = 0, not_before = NULL,"
+                f" tidy = NULL, code = NULL, message = NULL, hint = NULL, finished_at = NULL, how = NULL WHERE {condition}",
                 values,
             ).rowcount
 
@@ -119,7 +119,7 @@ class Steering:
 
         def work(connection: Connection) -> int:
             return connection.execute(
-                "UPDATE jobs SET state = 'cancelled', not_before = NULL, finished_at = ?, updated_at = ?,"  # noqa: S608 - fixed texts
+                "UPDATE jobs SET state = 'cancelled', not_before = NULL, finished_at = ?, updated_at = ?,"
                 f" message = 'cancelled by hand' WHERE {condition}",
                 (now, now, *values),
             ).rowcount

@@ -176,7 +176,7 @@ class JobStore:
     def mark_received(
         self, job: Job, attempt: int, end: AttemptEnd, result_hash: str, result_size: int, now: float
     ) -> bool:
-        """Commit that a verified answer stands, synced, in the job's temporary file: from here on it is never resent."""
+        """Commit that a verified answer stands, synced, in the job's temporary file: it is never sent again."""
 
         def work(connection: Connection) -> bool:
             end_attempt(connection, attempt, end, now)
@@ -265,7 +265,7 @@ def wake_due(connection: Connection, now: float) -> None:
 
 def _step(connection: Connection, job: Job, assignments: str, values: tuple[object, ...]) -> bool:
     cursor = connection.execute(
-        f"UPDATE jobs SET {assignments} WHERE id = ? AND lease = ?",  # noqa: S608 - the assignments stand in this file
+        f"UPDATE jobs SET {assignments} WHERE id = ? AND lease = ?",
         (*values, job.id, job.lease),
     )
     return cursor.rowcount == 1
@@ -274,7 +274,8 @@ def _step(connection: Connection, job: Job, assignments: str, values: tuple[obje
 def _accept(connection: Connection, arrival: Arrival, now: float) -> Accepted:
     where = (names.to_text(arrival.folder), *names.split(arrival.path))
     known = connection.execute(
-        "SELECT id, state, size, mtime_ns, fingerprint FROM jobs WHERE folder = ? AND dir = ? AND name = ? AND current = 1",
+        "SELECT id, state, size, mtime_ns, fingerprint FROM jobs"
+        " WHERE folder = ? AND dir = ? AND name = ? AND current = 1",
         where,
     ).fetchone()
     if known is not None:
