@@ -8,6 +8,7 @@
     |  |- SourceError                the photo can't be read
     |  |  `- SourceChanged           the photo changed or went away on the way
     |  `- TargetError                an outbox, archive or failed folder can't be written
+    |     `- TargetTaken             the name was taken by something else in the meantime
     |- PictureError                  the bytes are not a picture that we can use                  1
     |  |- NotAPicture                no signature of a supported format, or nothing behind it
     |  `- BrokenPicture              cut short or damaged
@@ -97,12 +98,20 @@ class SourceChanged(SourceError):
 class TargetError(FileError):
     """An outbox, archive or failed folder can't be written.
 
-    ``code`` is one word for the hold: ``full``, ``readonly``, ``missing``, ``denied`` or ``other``.
+    ``code`` is one word for the hold: ``full``, ``readonly``, ``missing``, ``denied`` or ``other``; or ``name``, where
+    it is about this one file's name and not about the folder, or ``taken``.
     """
 
     def __init__(self, message: str, hint: str, code: str = "other") -> None:
         super().__init__(message, hint)
         self.code = code
+
+
+class TargetTaken(TargetError):
+    """Something else has the name that was to be placed without replacing anything; choose another one."""
+
+    def __init__(self, message: str, hint: str = "Another name is chosen by itself.") -> None:
+        super().__init__(message, hint, "taken")
 
 
 class PictureError(RembgWatchError):

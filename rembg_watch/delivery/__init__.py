@@ -1,0 +1,32 @@
+"""From a result to the mirrored file: what it is called, and how it gets there whole or not at all.
+
+The only code that writes outboxes, archives and failed folders. Paths are text as ``os.fsdecode`` gives it (bytes
+that are no UTF-8 as lone surrogates). Errors are ``TargetError`` (with the code of the hold), ``SourceError``
+and ``PictureError``, never an OSError; a ValueError means that the caller passed a path that leads out of its root.
+"""
+
+from rembg_watch.delivery.files import TempFile, copy_result, hash_file, open_temp, same_content
+from rembg_watch.delivery.folders import space_left, writable
+from rembg_watch.delivery.naming import Owner, Template, candidates, choose, validate_template
+from rembg_watch.delivery.place import commit, place, sync, sync_folder
+from rembg_watch.delivery.verify import check_picture
+
+__all__ = [
+    "Owner",
+    "TempFile",
+    "Template",
+    "candidates",
+    "check_picture",
+    "choose",
+    "commit",
+    "copy_result",
+    "hash_file",
+    "open_temp",
+    "place",
+    "same_content",
+    "space_left",
+    "sync",
+    "sync_folder",
+    "validate_template",
+    "writable",
+]

@@ -1,0 +1,271 @@
+"""Temporary files in a target's own folder, what they are filled with, and the hashes of files."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import os
+import re
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from blake3 import blake3
+
+from rembg_watch.delivery.faults import source_error, target_error
+from rembg_watch.delivery.folders import open_target_folder
+from rembg_watch.errors import SourceChanged, SourceError
+from rembg_watch.printable import printable
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from _typeshed import ReadableBuffer
+
+PREFIX = ".rembg-watch-"
+SUFFIX = ".part"
+_TAG = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_CHUNK = 256 * 1024
+_FICLONE = 0x40049409
+"""ioctl of linux/fs.h: share the other file's blocks (btrfs, XFS, bcachefs)."""
+_NO_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM, errno.EBADF}
+
+
+def temp_name(tag: str) -> str:
+    """Give the name of the temporary file with that tag; ValueError unless it is 1 to 128 of ``A-Za-z0-9_.-``."""
+    if not _TAG.fullmatch(tag):
+        raise ValueError(f"not a tag: {tag!r}")
+    return PREFIX + tag + SUFFIX
+
+
+class _TargetFile(io.FileIO):
+    """A file that writes everything or raises a TargetError, whoever does the writing."""
+
+    def __init__(self, descriptor: int, shown: str) -> None:
+        super().__init__(descriptor, "r+b")
+        self._shown = shown
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        rest = memoryview(data).cast("B")
+        total = len(rest)
+        while rest:  # the kernel takes less than asked for when the disk gets full; only the next call says why
+            try:
+                rest = rest[super().write(rest) :]
+            except OSError as error:
+                raise target_error(error, self._shown) from error
+        return total
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            raise target_error(error, self._shown) from error
+
+
+class TempFile:
+    """A temporary file beside its target, to be filled through ``file`` and then placed or discarded.
+
+    As a context manager it discards itself unless it was placed. ``file`` is unbuffered: write chunks, not bytes. It
+    holds an flock for as long as it is open, so that a sweep, be it of another daemon with the same outbox, can tell
+    it from one that a crash left behind.
+    """
+
+    def __init__(self, folder: int, directory: str, name: str, target: str, file: _TargetFile) -> None:
+        self.folder = folder
+        """The descriptor of the open folder."""
+        self.directory = directory
+        """The folder's path."""
+        self.name = name
+        self.target = target
+        """The name it was opened for; another one in the same folder may be chosen when it is placed."""
+        self.file: BinaryIO = file
+        self.placed: str | None = None
+        """The path at which it was placed."""
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.directory, self.name)
+
+    def is_in_place(self) -> bool:
+        """Whether the name still leads to this very file, and not to one that somebody put there instead."""
+        mine = os.fstat(self.file.fileno())
+        try:
+            there = os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
+    def close(self) -> None:
+        """Let go of the file and the folder; what is on disk stays as it is."""
+        with suppress(OSError):  # after the fsync nothing is left to be written
+            self.file.close()
+        if self.folder >= 0:
+            os.close(self.folder)
+            self.folder = -1
+
+    def discard(self) -> None:
+        """Remove it, unless it was placed. Never raises an OSError: what can't be removed now is swept later."""
+        if self.folder >= 0 and self.placed is None:
+            with suppress(OSError, ValueError):
+                if self.is_in_place():
+                    os.unlink(self.name, dir_fd=self.folder)
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+
+def open_temp(root: str, relpath: str, tag: str) -> TempFile:
+    """Open ``.rembg-watch-TAG.part`` in the folder of ``relpath`` below ``root``, making sub-folders as needed.
+
+    Args:
+        root: the outbox, archive or failed folder; it must exist.
+        relpath: the target, relative to the root.
+        tag: belongs to one attempt alone (a lease token, say); what an earlier run left under it is removed.
+
+    Raises:
+        TargetError: with the code of the hold.
+        ValueError: ``relpath`` leads out of the root, or the tag is not one.
+    """
+    name = temp_name(tag)
+    folder, target = open_target_folder(root, relpath)
+    directory = os.path.join(root, os.path.dirname(relpath)).rstrip("/") or "/"
+    shown = os.path.join(directory, name)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        try:
+            descriptor = os.open(name, flags, 0o666, dir_fd=folder)
+        except FileExistsError:
+            os.unlink(name, dir_fd=folder)
+            descriptor = os.open(name, flags, 0o666, dir_fd=folder)
+    except OSError as error:
+        os.close(folder)
+        raise target_error(error, shown) from error
+    with suppress(OSError):  # without locks (some network filesystems) the sweep goes by age
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return TempFile(folder, directory, name, target, _TargetFile(descriptor, shown))
+
+
+def open_source(path: str, *, folder: int | None = None) -> tuple[BinaryIO, os.stat_result]:
+    """Open a regular file for reading, following no link in its last part and waiting for no FIFO.
+
+    Raises:
+        SourceError: it can't be read, or is no regular file; SourceChanged: it is gone.
+    """
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags, dir_fd=folder)
+    except OSError as error:
+        raise source_error(error, path) from error
+    file = io.FileIO(descriptor, "rb")
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        file.close()
+        raise SourceError(f"{printable(path)} is not a regular file", "Only plain files are read; it is left alone.")
+    return file, status
+
+
+def hash_file(file: BinaryIO | str) -> tuple[str, int]:
+    """Give the blake3 hash in hex and the size in bytes, reading once from the start through one buffer of 256 KiB.
+
+    An open file's position is at its end afterwards. A memory map would be no faster on two cores, and a file that is
+    cut short while it is mapped kills the process (SIGBUS); a read merely comes out short.
+
+    Raises:
+        SourceError: it can't be read; SourceChanged: it is gone.
+    """
+    if isinstance(file, str):
+        opened, _ = open_source(file)
+        with opened:
+            return _hash(opened, file)
+    return _hash(file, str(getattr(file, "name", "the file")))
+
+
+def _hash(file: BinaryIO, shown: str) -> tuple[str, int]:
+    hasher = blake3()
+    size = 0
+    try:
+        file.seek(0)
+        view = memoryview(bytearray(_CHUNK))
+        while count := file.readinto(view):  # type: ignore[attr-defined]
+            hasher.update(view[:count])
+            size += count
+    except OSError as error:
+        raise source_error(error, shown) from error
+    return hasher.hexdigest(), size
+
+
+def same_content(path: str, content_hash: str, size: int) -> bool:
+    """Whether ``path`` is a regular file with exactly these bytes; False as well where it can't be read."""
+    try:
+        file, status = open_source(path)
+        with file:
+            return status.st_size == size and _hash(file, path) == (content_hash, size)
+    except SourceError:
+        return False
+
+
+def copy_into(source: BinaryIO, temp: TempFile) -> None:
+    """Fill ``temp`` with the source's bytes: by shared blocks where possible, else in the kernel, else by hand.
+
+    Raises:
+        SourceError: the source can't be read; TargetError: the copy can't be written.
+    """
+    reader, writer = source.fileno(), temp.file.fileno()
+    try:
+        fcntl.ioctl(writer, _FICLONE, reader)
+    except OSError as error:
+        if error.errno not in _NO_REFLINK:
+            raise target_error(error, temp.path) from error
+    else:
+        return
+    at = 0
+    try:
+        while count := os.copy_file_range(reader, writer, 1 << 30, at, at):
+            at += count
+    except OSError as error:
+        if error.errno not in _NO_REFLINK:
+            raise target_error(error, temp.path) from error
+    # By hand from where the kernel stopped: nowhere, as a rule. It may also give up early and say 0 (FUSE, 9p).
+    source.seek(at)
+    temp.file.seek(at)
+    while True:
+        try:
+            chunk = source.read(_CHUNK)
+        except OSError as error:
+            raise source_error(error, str(source.name), "read") from error
+        if not chunk:
+            return
+        temp.file.write(chunk)
+
+
+def copy_result(source_path: str, root: str, relpath: str, tag: str, expected_hash: str) -> TempFile:
+    """Copy an earlier result into a temporary file for another output, and verify what arrived.
+
+    Raises:
+        SourceChanged: the earlier result is gone, or its bytes are no longer ``expected_hash``.
+        SourceError: it can't be read.
+        TargetError: the copy can't be written.
+    """
+    source, _ = open_source(source_path)
+    with source:
+        temp = open_temp(root, relpath, tag)
+        try:
+            copy_into(source, temp)
+            arrived, _ = hash_file(temp.file)
+        except BaseException:
+            temp.discard()
+            raise
+    if arrived != expected_hash:
+        temp.discard()
+        raise SourceChanged(
+            f"{printable(source_path)} is not the result that was delivered there",
+            "It was edited or replaced since, so it is not used for another picture.",
+        )
+    return temp
