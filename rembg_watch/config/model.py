@@ -1,0 +1,111 @@
+"""The config as the daemon uses it: every path absolute, every profile looked up, nothing left to decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from rembg_watch.config.matching import any_of, by_folder, nearest
+from rembg_watch.config.written import ApiConfig, CreditsConfig, FolderConfig, RetryConfig
+from rembg_watch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path, PurePosixPath
+
+    from rembg_watch.api.options import Options
+
+__all__ = ["ApiConfig", "Config", "CreditsConfig", "Folder", "FolderConfig", "Profile", "RetryConfig"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A named set of options. Options written in place have a name with a colon, such as ``inbox:masks``."""
+
+    name: str
+    options: Options
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One watched inbox. Paths are absolute with links resolved; times in seconds; limits in images per UTC day."""
+
+    inbox: Path
+    outbox: Path
+    profile: Profile
+    subfolders: tuple[tuple[PurePosixPath, Profile], ...] = ()
+    include: tuple[str, ...] = FolderConfig.model_fields["include"].default
+    exclude: tuple[str, ...] = ()
+    recursive: bool = True
+    priority: int = 0
+    daily_limit: int | None = None
+    settle: float = 0.5
+    watch: Literal["auto", "events", "scan"] = "auto"
+    rescan: float = 60.0
+    on_success: Literal["keep", "archive", "delete"] = "keep"
+    archive: Path | None = None
+    on_failure: Literal["keep", "move"] = "keep"
+    failed: Path | None = None
+    output_name: str = "{stem}.{ext}"
+    reuse_results: bool = True
+    adopt_existing: bool = True
+
+    @cached_property
+    def _subfolder_table(self) -> dict[str, Profile]:
+        return by_folder(dict(self.subfolders))
+
+    @cached_property
+    def _included(self) -> Callable[[str], bool]:
+        return any_of(self.include)
+
+    @cached_property
+    def _excluded(self) -> Callable[[str], bool]:
+        return any_of(self.exclude)
+
+    def profile_for(self, relpath: str) -> Profile:
+        """Give the profile of a file by its path relative to the inbox; the longest matching subfolder wins."""
+        return nearest(self._subfolder_table, relpath, self.profile) if self.subfolders else self.profile
+
+    def accepts(self, relpath: str) -> bool:
+        """Say whether ``include`` and ``exclude`` let a file in, by its path relative to the inbox."""
+        return self._included(relpath) and not self._excluded(relpath)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole config. ``profiles`` holds every profile by name, those written in place included."""
+
+    api: ApiConfig
+    state_dir: Path
+    workers: int
+    shutdown_grace: float
+    credits: CreditsConfig
+    retry: RetryConfig
+    folders: tuple[Folder, ...]
+    profiles: dict[str, Profile]
+    path: Path
+    warnings: tuple[str, ...] = ()
+    key: str | None = field(default=None, repr=False)
+
+    @cached_property
+    def _by_inbox(self) -> dict[str, Folder]:
+        return {str(folder.inbox): folder for folder in self.folders}
+
+    def folder(self, inbox: str) -> Folder | None:
+        """Give the folder with this resolved inbox, or None if the config has none."""
+        return self._by_inbox.get(inbox)
+
+    def require_key(self) -> str:
+        """Give the API key.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if self.key is None:
+            what_to_do = (
+                "set the environment variable REMBG_API_KEY, name a file with api.key_file, or give the service the "
+                "systemd credential rembg-api-key"
+            )
+            raise ConfigError([f"{self.path}: api.key: there is no API key: {what_to_do}"])
+        return self.key
