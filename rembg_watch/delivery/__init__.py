@@ -5,26 +5,34 @@ that are no UTF-8 as lone surrogates). Errors are ``TargetError`` (with the code
 and ``PictureError``, never an OSError; a ValueError means that the caller passed a path that leads out of its root.
 """
 
-from rembg_watch.delivery.files import TempFile, copy_result, hash_file, open_temp, same_content
+from rembg_watch.delivery.files import TempFile, copy_result, hash_file, open_temp, reopen_temp, same_content
 from rembg_watch.delivery.folders import space_left, writable
 from rembg_watch.delivery.naming import Owner, Template, candidates, choose, validate_template
 from rembg_watch.delivery.place import commit, place, sync, sync_folder
+from rembg_watch.delivery.sweep import sweep_folder, sweep_temps
+from rembg_watch.delivery.tidy import archive, delete, move_failed
 from rembg_watch.delivery.verify import check_picture
 
 __all__ = [
     "Owner",
     "TempFile",
     "Template",
+    "archive",
     "candidates",
     "check_picture",
     "choose",
     "commit",
     "copy_result",
+    "delete",
     "hash_file",
+    "move_failed",
     "open_temp",
     "place",
+    "reopen_temp",
     "same_content",
     "space_left",
+    "sweep_folder",
+    "sweep_temps",
     "sync",
     "sync_folder",
     "validate_template",

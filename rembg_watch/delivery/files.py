@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from rembg_watch.delivery.faults import source_error, target_error
 from rembg_watch.delivery.folders import open_target_folder
-from rembg_watch.errors import SourceChanged, SourceError
+from rembg_watch.errors import SourceChanged, SourceError, TargetError
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ PREFIX = ".rembg-watch-"
 SUFFIX = ".part"
 _TAG = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _CHUNK = 256 * 1024
+_TRIES = 5
 _FICLONE = 0x40049409
 """ioctl of linux/fs.h: share the other file's blocks (btrfs, XFS, bcachefs)."""
 _NO_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM, errno.EBADF}
@@ -63,6 +64,24 @@ class _TargetFile(io.FileIO):
             raise target_error(error, self._shown) from error
 
 
+def _directory(root: str, relpath: str) -> str:
+    return os.path.join(root, os.path.dirname(relpath)).rstrip("/") or "/"
+
+
+def lock(descriptor: int) -> bool | None:
+    """Mark an open file as in use, until it is closed or the process dies.
+
+    False where somebody else has done so, None on filesystems without locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
 class TempFile:
     """A temporary file beside its target, to be filled through ``file`` and then placed or discarded.
 
@@ -71,15 +90,15 @@ class TempFile:
     it from one that a crash left behind.
     """
 
-    def __init__(self, folder: int, directory: str, name: str, target: str, file: _TargetFile) -> None:
+    def __init__(self, folder: int, root: str, target: str, name: str, descriptor: int) -> None:
         self.folder = folder
         """The descriptor of the open folder."""
-        self.directory = directory
+        self.directory = _directory(root, target)
         """The folder's path."""
         self.name = name
         self.target = target
-        """The name it was opened for; another one in the same folder may be chosen when it is placed."""
-        self.file: BinaryIO = file
+        """The path below the root that it was opened for; another name in that folder may be chosen in the end."""
+        self.file: BinaryIO = _TargetFile(descriptor, self.path)
         self.placed: str | None = None
         """The path at which it was placed."""
 
@@ -134,22 +153,52 @@ def open_temp(root: str, relpath: str, tag: str) -> TempFile:
         ValueError: ``relpath`` leads out of the root, or the tag is not one.
     """
     name = temp_name(tag)
-    folder, target = open_target_folder(root, relpath)
-    directory = os.path.join(root, os.path.dirname(relpath)).rstrip("/") or "/"
-    shown = os.path.join(directory, name)
+    folder, _ = open_target_folder(root, relpath)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        try:
+        for _ in range(_TRIES):
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
             descriptor = os.open(name, flags, 0o666, dir_fd=folder)
-        except FileExistsError:
-            os.unlink(name, dir_fd=folder)
-            descriptor = os.open(name, flags, 0o666, dir_fd=folder)
+            temp = TempFile(folder, root, relpath, name, descriptor)
+            # Another daemon's sweep may have come between the two lines: better noticed now than after paying.
+            if lock(descriptor) is not False and temp.is_in_place():
+                return temp
+            temp.file.close()
     except OSError as error:
         os.close(folder)
-        raise target_error(error, shown) from error
-    with suppress(OSError):  # without locks (some network filesystems) the sweep goes by age
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return TempFile(folder, directory, name, target, _TargetFile(descriptor, shown))
+        raise target_error(error, os.path.join(_directory(root, relpath), name)) from error
+    os.close(folder)
+    raise TargetError(
+        f"the temporary file for {printable(relpath)} is removed or locked as soon as it is made",
+        "Find out what else works on files named .rembg-watch-*.part in that folder.",
+    )
+
+
+def reopen_temp(root: str, relpath: str, tag: str) -> TempFile | None:
+    """Open the temporary file that a crash left behind, as it is; None where there is none, or it is in use.
+
+    What it holds must be verified by its hash before it is placed.
+
+    Raises:
+        TargetError: with the code of the hold.
+        ValueError: ``relpath`` leads out of the root, or the tag is not one.
+    """
+    name = temp_name(tag)
+    folder, _ = open_target_folder(root, relpath)
+    try:
+        descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        os.close(folder)
+        return None
+    except OSError as error:
+        os.close(folder)
+        raise target_error(error, os.path.join(_directory(root, relpath), name)) from error
+    temp = TempFile(folder, root, relpath, name, descriptor)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode) and lock(descriptor) is not False and temp.is_in_place():
+        return temp
+    temp.close()
+    return None
 
 
 def open_source(path: str, *, folder: int | None = None) -> tuple[BinaryIO, os.stat_result]:

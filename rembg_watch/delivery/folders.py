@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 ENOUGH_SPACE = 1 << 20
 """Bytes that must be free in an outbox for it to count as writable: about one cut-out."""
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+FOLDER_FLAGS = _ROOT_FLAGS | os.O_NOFOLLOW
 _PROBE = b"\0" * 65536
 
 
@@ -41,7 +42,7 @@ def fsync_folder(descriptor: int) -> None:
 def _enter(parent: int, part: str, *, create: bool) -> int:
     for _ in range(3):  # somebody tidying up may remove the folder between our making and our opening it
         try:
-            return os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+            return os.open(part, FOLDER_FLAGS, dir_fd=parent)
         except FileNotFoundError:
             if not create:
                 raise
@@ -53,12 +54,12 @@ def _enter(parent: int, part: str, *, create: bool) -> int:
         with suppress(FileExistsError):
             os.mkdir(part, dir_fd=parent)
             fsync_folder(parent)
-    return os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+    return os.open(part, FOLDER_FLAGS, dir_fd=parent)
 
 
 def open_below(root: str, parts: tuple[str, ...], *, create: bool = False) -> int:
     """Open the folder that ``parts`` name below ``root`` and give its descriptor; raises plain OSError."""
-    here = os.open(root, _FOLDER)
+    here = os.open(root, _ROOT_FLAGS)
     try:
         for part in parts:
             there = _enter(here, part, create=create)

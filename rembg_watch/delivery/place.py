@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from rembg_watch.delivery.faults import target_error
-from rembg_watch.delivery.files import hash_file, open_source, temp_name
+from rembg_watch.delivery.files import hash_file, lock, open_source, temp_name
 from rembg_watch.delivery.folders import fsync_folder
 from rembg_watch.errors import FileError, SourceError, TargetError, TargetTaken
 from rembg_watch.printable import printable
@@ -74,8 +74,9 @@ def _by_link(old: str, new: str, old_folder: int, new_folder: int) -> bool:
 
 def _by_claim(old: str, new: str, old_folder: int, new_folder: int) -> None:
     claim = temp_name("claim-" + blake3(os.fsencode(new)).hexdigest(length=8))
-    os.close(os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=new_folder))
+    held = os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=new_folder)
     try:
+        lock(held)
         try:
             os.stat(new, dir_fd=new_folder, follow_symlinks=False)
         except FileNotFoundError:
@@ -85,6 +86,7 @@ def _by_claim(old: str, new: str, old_folder: int, new_folder: int) -> None:
     finally:
         with suppress(OSError):
             os.unlink(claim, dir_fd=new_folder)
+        os.close(held)
 
 
 def same_file(one: str, other: str, one_folder: int, other_folder: int) -> bool:
@@ -107,9 +109,9 @@ def rename_noreplace(old: str, new: str, old_folder: int, new_folder: int) -> No
 
 
 def _final(temp: TempFile, final_path: str) -> tuple[str, str]:
-    """Give the final name and the whole path; ``final_path`` is a name, or any path that ends in the temp's folder."""
+    """Give the final name and the whole path; ``final_path`` is relative to the root, or whole."""
     folder, name = os.path.split(final_path)
-    if name in {"", ".", ".."} or not f"/{temp.directory}/".endswith(f"/{folder}/" if folder else "/"):
+    if name in {"", ".", ".."} or folder not in {temp.directory, os.path.dirname(temp.target)}:
         raise ValueError(f"{printable(final_path)} is not in the folder of the temporary file")
     return name, os.path.join(temp.directory, name)
 
