@@ -19,7 +19,7 @@
        |- AccountRefused             about the key or the account                                77
        |- OutOfCredits               no credits are left, or the plan's day or month is used up   1
        |- TooFast                    slow down
-       |- ServiceDown                the service or the network is down; nothing was charged
+       |- ServiceDown                the service, or the way to it, is down
        |- AnswerLost                 sent, but the answer did not arrive whole; possibly charged
        `- BadAnswer                  200, but not the picture that was asked for
 
@@ -30,7 +30,7 @@ Exceptions of libraries are turned into these where they arise: requests' in ``a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,3 +132,57 @@ class Refused(RembgWatchError):
     def __init__(self, message: str, hint: str, code: str) -> None:
         super().__init__(message, hint)
         self.code = code
+
+
+class ApiError(RembgWatchError):
+    """The API, or the way to it, said no.
+
+    ``verdict`` is the ``api.verdict.Verdict`` behind it: what it is about, its code, its charge, the fields it names.
+    It has no type here because this module stands below all others.
+    """
+
+    exit_code = EXIT_UNAVAILABLE
+
+    def __init__(self, message: str, hint: str, verdict: Any) -> None:
+        super().__init__(message, hint)
+        self.verdict = verdict
+
+
+class ImageRejected(ApiError):
+    """The API refused this one picture."""
+
+    exit_code = EXIT_SOME_FAILED
+
+
+class OptionsRejected(ApiError):
+    """The API refused the options, and so every picture of the profile."""
+
+    exit_code = EXIT_SOME_FAILED
+
+
+class AccountRefused(ApiError):
+    """The API refused the key or the account."""
+
+    exit_code = EXIT_KEY_REFUSED
+
+
+class OutOfCredits(ApiError):
+    """No credits are left, or the plan's day or month is used up."""
+
+    exit_code = EXIT_SOME_FAILED
+
+
+class TooFast(ApiError):
+    """The API asks to slow down."""
+
+
+class ServiceDown(ApiError):
+    """The service, or the way to it, is down; ``verdict.charge`` says whether the request may have been paid."""
+
+
+class AnswerLost(ApiError):
+    """The photo was sent whole, but the answer did not arrive whole: it was possibly charged."""
+
+
+class BadAnswer(ApiError):
+    """An answer came, but not the picture (or the numbers) that was asked for."""

@@ -1,0 +1,362 @@
+"""The RemBG.com API client.
+
+    with RembgClient(key) as client:
+        client.remove("shoe.jpg", Options(format="png", bg_color="white"), to="shoe.png")
+        print(client.membership_usage(billing_cycle=True).available)
+
+It never repeats a request that may have been paid for: that is the caller's choice, and every error's
+``verdict.charge`` says what is known.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import importlib.metadata
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from rembg_watch.api.exchange import Exchange
+from rembg_watch.api.options import Options
+from rembg_watch.api.picture import checked
+from rembg_watch.api.removal import Landing, Removal, target_error
+from rembg_watch.api.source import Image, opened, preflight
+from rembg_watch.api.transport import Reply, Transport
+from rembg_watch.api.upload import BLOCK, Progress, Upload
+from rembg_watch.api.usage import BillingCycle, MembershipUsage, parse_cycles, parse_usage
+from rembg_watch.api.verdict import About, Charge, Fault, Stage, Verdict, error_for, hint_for, judge
+from rembg_watch.errors import ApiError, Refused
+from rembg_watch.imagefile import HEAD_BYTES, Kind, sniff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    OnProgress = Callable[[Progress], object]
+
+API_URL = "https://api.rembg.com/rmbg"
+USAGE_URL = "https://www.rembg.com/api/membership-usage"
+MAX_ANSWER = 512 * 1024 * 1024
+"""Bytes of an answer that are read at most: more than a 10000 x 10000 picture of 4 bytes a pixel."""
+MAX_ERROR = 64 * 1024
+"""Bytes of an error's body that are read at most."""
+MAX_USAGE = 1024 * 1024
+USAGE_TIMEOUT = 30.0
+"""The usage call's read timeout in seconds is at most this: it is no work for the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A 200 whose body has arrived whole and begins as a picture: ``bytes`` long, after ``seconds``."""
+
+    bytes: int
+    seconds: float
+    status: int = 200
+
+
+@functools.cache
+def _user_agent() -> str:
+    try:
+        return f"rembg-watch/{importlib.metadata.version('rembg-watch')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "rembg-watch"
+
+
+class RembgClient:
+    """A client for one account. It can be used by many threads at once; close it, best by ``with``.
+
+    Args:
+        api_key: the account's API key. It goes into one header of requests to ``url`` and ``usage_url``, nowhere else.
+        url: where pictures are sent.
+        usage_url: where the usage is asked for.
+        connect_timeout: seconds to get a connection.
+        read_timeout: seconds without any progress after which a request is given up; a whole answer, once the photo is
+            sent, may take twice as long, and an upload twice as long plus a second for each 16 KiB.
+        pool_size: connections kept open; give as many as threads use the client.
+        user_agent: how the client calls itself.
+        max_answer: bytes of an answer that are read at most.
+
+    Raises:
+        AccountRefused: the key is empty or has characters that no key has.
+
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        *,
+        url: str = API_URL,
+        usage_url: str = USAGE_URL,
+        connect_timeout: float = 10.0,
+        read_timeout: float = 180.0,
+        pool_size: int = 8,
+        user_agent: str | None = None,
+        max_answer: int = MAX_ANSWER,
+    ) -> None:
+        api_key = api_key.strip()
+        if not api_key or not all("!" <= c <= "~" for c in api_key):
+            what = "has characters that no key has" if api_key else "is empty"
+            raise error_for(Verdict(About.ACCOUNT, "key", f"the API key {what}", hint_for("key"), Charge.NOT_CHARGED))
+        self._key = api_key
+        self.url = url
+        self.usage_url = usage_url
+        self._read_timeout = read_timeout
+        self._max_answer = max_answer
+        try:
+            self._transport = Transport(
+                [url, usage_url],
+                connect_timeout=connect_timeout,
+                pool_size=pool_size,
+                user_agent=user_agent or _user_agent(),
+            )
+        except Fault as fault:
+            raise error_for(judge(None, {}, b"", fault, Stage.CONNECTING, time.time())) from None
+
+    def __repr__(self) -> str:
+        return f"RembgClient(url={self.url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. Requests under way in other threads end with an error."""
+        self._transport.close()
+
+    def send(
+        self,
+        file: BinaryIO,
+        size: int,
+        kind: Kind,
+        options: Options,
+        sink: BinaryIO,
+        *,
+        on_upload: OnProgress | None = None,
+        on_download: OnProgress | None = None,
+        on_wire: Callable[[], object] | None = None,
+    ) -> Answer:
+        """Send one photo and write the answer into ``sink``: the bare call, which looks at neither picture.
+
+        Args:
+            file: the open photo; exactly ``size`` bytes are sent from its start.
+            size: in bytes.
+            kind: what the photo is; it travels as ``image.<kind>``.
+            options: what to do with it.
+            sink: where the answer's bytes go. Nothing is written unless they begin as a picture; they are whole only
+                if this returns.
+            on_upload: called with the progress of the photo, at the start and after each block.
+            on_download: the same for the answer.
+            on_wire: called once, when the connection stands and right before the photo's first byte goes out. What it
+                raises ends the request, unsent.
+
+        Raises:
+            ApiError: by its verdict. No request is repeated that may have been charged.
+            SourceChanged: fewer than ``size`` bytes came out of the file; nothing was charged.
+            SourceError: the file could not be read; nothing was charged.
+            Exception: what ``sink`` and the callbacks raise. Once ``on_wire`` has returned, it was possibly charged.
+
+        """
+        started = time.monotonic()
+        exchange = Exchange(self._read_timeout)
+        body = Upload(file, size, kind, options.fields(), exchange, on_progress=on_upload, on_wire=on_wire)
+        headers = {"Content-Type": body.content_type}
+        with self._ask("POST", self.url, headers, exchange, body=body) as reply:
+            count = self._receive(reply, exchange, sink, on_download)
+        return Answer(count, time.monotonic() - started, reply.status)
+
+    def _ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        exchange: Exchange,
+        *,
+        body: Upload | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send, and raise whatever is no 200."""
+        try:
+            reply = self._transport.send(
+                method, url, {**headers, "x-api-key": self._key}, exchange, body=body, params=params
+            )
+        except Fault as fault:
+            raise error_for(self._judge(None, {}, b"", fault, exchange)) from None
+        if reply.status == 200:
+            return reply
+        with reply:
+            raise error_for(self._judge(reply.status, reply.headers, _read_error(reply), None, exchange))
+
+    def _judge(
+        self, status: int | None, headers: Mapping[str, str], body: bytes, fault: Fault | None, exchange: Exchange
+    ) -> Verdict:
+        """Judge an exchange; a server that repeats the key in its answer does not get it into a message."""
+        if len(self._key) >= 8:
+            body = body.replace(self._key.encode(), b"***")
+            headers = {name: value.replace(self._key, "***") for name, value in headers.items()}
+        return judge(status, headers, body, fault, exchange.stage, time.time())
+
+    def _receive(self, reply: Reply, exchange: Exchange, sink: BinaryIO, on_download: OnProgress | None) -> int:
+        """Write a 200's body into ``sink`` if it is a picture, and give its length; raise what it is else."""
+        count, chunk = 0, b""
+
+        def lost(fault: Fault) -> Exception:
+            return error_for(self._judge(reply.status, reply.headers, b"", fault, exchange))
+
+        if reply.is_encoded:
+            raise lost(Fault("encoding", reply.headers.get("content-encoding", "")))
+        total = reply.length
+        if total is not None and total > self._max_answer:
+            raise lost(Fault("too-much", f"{total} bytes are announced"))
+        block = BLOCK if on_download is None else BLOCK // 4
+        while True:
+            try:
+                chunk = reply.read(block)
+            except Fault as fault:
+                raise lost(fault) from None
+            if count == 0 and sniff(chunk[:HEAD_BYTES]) is None:
+                raise error_for(self._judge(200, reply.headers, chunk[:MAX_ERROR], None, exchange))
+            if not chunk:
+                return count
+            count += len(chunk)
+            if count > self._max_answer:
+                raise lost(Fault("too-much", f"more than {self._max_answer} bytes"))
+            sink.write(chunk)
+            if on_download is not None:
+                on_download(Progress(count, total))
+
+    def remove(
+        self,
+        image: Image,
+        options: Options | None = None,
+        *,
+        to: str | os.PathLike[str] | BinaryIO | None = None,
+        as_base64: bool = False,
+        on_upload: OnProgress | None = None,
+        on_download: OnProgress | None = None,
+    ) -> Removal:
+        """Remove the background of one picture, and return only what was verified.
+
+        Args:
+            image: a path, the bytes, an open binary file (read from its start), or base64 with or without ``data:``.
+                For how a plain text is told apart, see :func:`rembg_watch.api.source.opened`.
+            options: what to do; the defaults give a transparent webp.
+            to: a path (written whole or not at all), or an open binary file; None for a temporary file.
+            as_base64: give a ``data:`` URL instead of a temporary file.
+            on_upload: called with a :class:`Progress` of the photo, repeatedly.
+            on_download: the same for the answer.
+
+        Raises:
+            Refused: the API would refuse the picture; nothing was sent.
+            SourceError: the picture can't be read.
+            TargetError: the result can't be written; found before anything is sent where that is possible.
+            ApiError: the API, or the way to it, said no, or the answer is not the picture that was asked for.
+
+        """
+        options = options or Options()
+        target = Path(os.fspath(to)) if isinstance(to, str | os.PathLike) else None
+        with opened(image) as file:
+            size, header = preflight(file)
+            landing = Landing(target, options.extension)
+            try:
+                try:
+                    answer = self.send(
+                        file, size, header.kind, options, landing.file, on_upload=on_upload, on_download=on_download
+                    )
+                    landing.file.flush()
+                except OSError as error:
+                    raise target_error(error) from error
+                got = checked(landing.file, options, (header.width, header.height))
+                removal = Removal(got.kind, got.width, got.height, answer.bytes, answer.seconds)
+                if to is not None and target is None:
+                    landing.copy_into(to)  # type: ignore[arg-type]  # no path, so an open file
+                if as_base64:
+                    landing.file.seek(0)
+                    url = f"data:image/{got.kind.value};base64,{base64.b64encode(landing.file.read()).decode()}"
+                    removal = replace(removal, base64=url)
+                if target is not None or (to is None and not as_base64):
+                    removal = replace(removal, path=landing.keep(), is_temporary=target is None)
+                else:
+                    landing.drop()
+            except BaseException:
+                landing.drop()
+                raise
+            return removal
+
+    def membership_usage(
+        self,
+        *,
+        year: int | None = None,
+        month: int | None = None,
+        period_start: int | None = None,
+        billing_cycle: bool = False,
+    ) -> MembershipUsage:
+        """Ask what the account has and has used. A free call.
+
+        Args:
+            year: 1..9999, of the UTC calendar month to read; default: the current one.
+            month: 1..12, likewise.
+            period_start: Unix seconds; the billing window that starts there. Not together with ``year`` or ``month``.
+            billing_cycle: ask for the enforced billing window as well, on which ``available`` then stands.
+
+        Raises:
+            Refused: the API would refuse these parameters; nothing was sent.
+            ApiError: by its verdict; code ``nonsense`` where the numbers make no sense.
+
+        """
+        params = _period(year, month, period_start)
+        if billing_cycle:
+            params["expand"] = "billing_cycle"
+        return parse_usage(self._usage(params))
+
+    def billing_cycles(self) -> list[BillingCycle]:
+        """List the account's billing cycles, newest first. A free call. Raises ApiError."""
+        return parse_cycles(self._usage({"listBillingCycles": "1"}))
+
+    def _usage(self, params: Mapping[str, str]) -> bytes:
+        exchange = Exchange(min(self._read_timeout, USAGE_TIMEOUT))
+        try:
+            with self._ask("GET", self.usage_url, {}, exchange, params=params) as reply:
+                try:
+                    return _read_whole(reply)
+                except Fault as fault:
+                    raise error_for(self._judge(200, reply.headers, b"", fault, exchange)) from None
+        except ApiError as error:
+            # Asking costs nothing, whatever became of it.
+            raise error_for(replace(error.verdict, charge=Charge.NOT_CHARGED)) from None
+
+
+def _period(year: int | None, month: int | None, period_start: int | None) -> dict[str, str]:
+    if period_start is not None and (year is not None or month is not None):
+        raise Refused(
+            "a billing period can't be asked for together with a year or month", "Give one or the other.", "period"
+        )
+    for name, value, most in (("year", year, 9999), ("month", month, 12)):
+        if value is not None and not 1 <= value <= most:
+            raise Refused(f"{name} must be 1 to {most}, not {value}", "Correct it.", "period")
+    if period_start is not None and period_start < 0:
+        raise Refused(f"a period can't start at {period_start}", "Give Unix seconds.", "period")
+    asked = {"year": year, "month": month, "periodStartUnix": period_start}
+    return {name: str(value) for name, value in asked.items() if value is not None}
+
+
+def _read_error(reply: Reply) -> bytes:
+    """What an error's body says, as far as it can be had; its status counts even where the body breaks off."""
+    if reply.is_encoded:
+        return b""
+    try:
+        return reply.read(MAX_ERROR)
+    except Fault:
+        return b""
+
+
+def _read_whole(reply: Reply) -> bytes:
+    if reply.is_encoded:
+        raise Fault("encoding", reply.headers.get("content-encoding", ""))
+    body = reply.read(MAX_USAGE + 1)
+    if len(body) > MAX_USAGE:
+        raise Fault("too-much", f"more than {MAX_USAGE} bytes")
+    return body

@@ -1,0 +1,78 @@
+"""Whether the answer is the picture that was asked for, and the error for what it is not."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+from rembg_watch.api.options import SHRUNK_SIDE, Fit, Options
+from rembg_watch.api.verdict import About, Charge, Verdict, error_for, hint_for
+from rembg_watch.errors import BrokenPicture, NotAPicture, PictureError
+from rembg_watch.imagefile import HEAD_BYTES, TAIL_BYTES, Ending, Header, decode, ending, sniff, walk_to_end
+
+
+def picture_verdict(
+    header: Header | None, error: PictureError | None, options: Options, source_size: tuple[int, int] | None
+) -> Verdict | None:
+    """Judge a 200's bytes by what decoding them gave; None means: this is the picture that was asked for.
+
+    ``source_size`` is the photo's width and height in pixels; None leaves the size unchecked. A picture that is not
+    right is *possibly* charged: the documentation does not say that only right ones are.
+    """
+    if header is None or error is not None:
+        broken = error is not None and not isinstance(error, NotAPicture)
+        text = error.message if error is not None else "the answer is no picture"
+        code = "cut-short" if broken else "not-a-picture"
+        return _wrong(About.SERVICE, code, f"the answer can't be used: {text}")
+    size = f"{header.width} x {header.height} px"
+    if source_size is not None:
+        fit = options.fit(source_size, (header.width, header.height))
+        if fit is Fit.SHRUNK:
+            return _wrong(
+                About.CREDITS, "shrunk", f"the answer was shrunk to {size} (at most {SHRUNK_SIDE}): out of credits"
+            )
+        if fit is Fit.WRONG:
+            asked = " x ".join(str(side) for side in source_size)
+            return _wrong(
+                About.UNKNOWN, "wrong-size", f"the answer has {size}, which the options do not make of {asked} px"
+            )
+    if header.kind is not options.format:
+        return _wrong(About.UNKNOWN, "wrong-format", f"the answer is {header.kind}, not {options.format}")
+    return None
+
+
+def _wrong(about: About, code: str, message: str) -> Verdict:
+    return Verdict(about, code, message, hint_for(code), Charge.POSSIBLY, 200)
+
+
+def checked(file: BinaryIO, options: Options, source_size: tuple[int, int]) -> Header:
+    """Look at an answer in a real file, to its last byte and pixel; give its header if it is what was asked for.
+
+    Raises:
+        ApiError: it is not, by its verdict.
+
+    """
+    header, problem = None, None
+    try:
+        _look_for_end(file)
+        header = decode(file)
+    except PictureError as error:
+        problem = error
+    verdict = picture_verdict(header, problem, options, source_size)
+    if verdict is not None or header is None:
+        raise error_for(verdict or _wrong(About.SERVICE, "not-a-picture", "the answer is no picture"))
+    return header
+
+
+def _look_for_end(file: BinaryIO) -> None:
+    """Raise for a picture whose end is missing: a decoder fills up what is not there."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    kind = sniff(head)
+    if kind is None:
+        raise NotAPicture("not a picture: no known signature", "")
+    file.seek(max(0, size - TAIL_BYTES))
+    judged = ending(kind, head.ljust(HEAD_BYTES, b"\0"), file.read(TAIL_BYTES), size)
+    if judged is Ending.INCOMPLETE or (judged is Ending.UNKNOWN and not walk_to_end(file, kind)):
+        raise BrokenPicture(f"the picture is cut short after {size} bytes", "")

@@ -1,0 +1,298 @@
+"""The one seam to requests and urllib3: a session for all threads, and their exceptions in neutral words.
+
+What it holds to: the key goes to the configured address only (no redirect is followed, no cookie kept); proxies and the
+CA bundle are read from the environment once; nothing is decompressed; nothing is read without a bound.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import ssl
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any, Self
+
+import requests
+import urllib3
+from requests import exceptions as rq
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from urllib3 import exceptions as u3
+from urllib3.util.ssl_ import create_urllib3_context
+
+from rembg_watch.api.error_body import clean
+from rembg_watch.api.exchange import POOLS, Exchange, begin
+from rembg_watch.api.upload import BodyFailed, Upload
+from rembg_watch.api.verdict import Fault, fault_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+FAULTS: dict[type[BaseException], str | None] = {
+    # None: says nothing by itself; what it wraps decides.
+    rq.RequestException: None,
+    rq.InvalidJSONError: "nonsense",
+    rq.JSONDecodeError: "nonsense",
+    rq.HTTPError: "nonsense",
+    rq.ConnectionError: None,
+    rq.ProxyError: "proxy",
+    rq.SSLError: "tls",
+    rq.Timeout: "timeout",
+    rq.ConnectTimeout: "timeout",
+    rq.ReadTimeout: "timeout",
+    rq.URLRequired: "url",
+    rq.TooManyRedirects: "redirect",
+    rq.MissingSchema: "url",
+    rq.InvalidSchema: "url",
+    rq.InvalidURL: "url",
+    rq.InvalidHeader: "url",
+    rq.InvalidProxyURL: "proxy",
+    rq.ChunkedEncodingError: "cut-short",
+    rq.ContentDecodingError: "encoding",
+    rq.StreamConsumedError: "unknown",
+    rq.RetryError: None,
+    rq.UnrewindableBodyError: "unknown",
+    u3.HTTPError: None,
+    u3.PoolError: None,
+    u3.RequestError: None,
+    u3.SSLError: "tls",
+    u3.ProxyError: "proxy",
+    u3.DecodeError: "encoding",
+    u3.ProtocolError: None,
+    u3.MaxRetryError: None,
+    u3.HostChangedError: "redirect",
+    u3.TimeoutStateError: "unknown",
+    u3.TimeoutError: "timeout",
+    u3.ReadTimeoutError: "timeout",
+    u3.ConnectTimeoutError: "timeout",
+    u3.NewConnectionError: "refused",
+    u3.NameResolutionError: "dns",
+    u3.EmptyPoolError: "timeout",
+    u3.FullPoolError: "unknown",
+    u3.ClosedPoolError: "reset",
+    u3.LocationValueError: "url",
+    u3.LocationParseError: "url",
+    u3.URLSchemeUnknown: "url",
+    u3.ResponseError: "nonsense",
+    u3.ResponseNotChunked: "nonsense",
+    u3.BodyNotHttplibCompatible: "unknown",
+    u3.IncompleteRead: "cut-short",
+    u3.InvalidChunkLength: "cut-short",
+    u3.InvalidHeader: "nonsense",
+    u3.ProxySchemeUnknown: "proxy",
+    u3.ProxySchemeUnsupported: "proxy",
+    u3.HeaderParsingError: "nonsense",
+    u3.UnrewindableBodyError: "unknown",
+    http.client.HTTPException: "nonsense",
+    http.client.NotConnected: "reset",
+    http.client.InvalidURL: "url",
+    http.client.UnknownProtocol: "nonsense",
+    http.client.UnknownTransferEncoding: "nonsense",
+    http.client.UnimplementedFileMode: "unknown",
+    http.client.IncompleteRead: "cut-short",
+    http.client.ImproperConnectionState: "unknown",
+    http.client.CannotSendRequest: "unknown",
+    http.client.CannotSendHeader: "unknown",
+    http.client.ResponseNotReady: "unknown",
+    http.client.BadStatusLine: "nonsense",
+    http.client.LineTooLong: "nonsense",
+    http.client.RemoteDisconnected: "reset",
+    ssl.SSLZeroReturnError: "reset",
+    ssl.SSLEOFError: "reset",
+}
+"""Every exception of requests, urllib3 and http.client, and its code."""
+
+_DECIDES = frozenset({"proxy", "tls"})
+"""Codes that tell more than what is wrapped in them."""
+_CAUGHT = (rq.RequestException, u3.HTTPError, http.client.HTTPException, OSError, UnicodeError)
+
+
+def from_requests(error: BaseException) -> Fault:
+    """Turn an exception of requests, urllib3, http.client or the socket below them into a :class:`Fault`."""
+    found: list[tuple[BaseException, str]] = []
+    for one in _chain(error):
+        code = next((FAULTS[cls] for cls in type(one).__mro__ if cls in FAULTS), None)
+        if code is None and isinstance(one, OSError) and not isinstance(one, rq.RequestException):
+            code = _refine(one)
+        if code is not None:
+            found.append((one, code))
+    if not found:
+        return Fault("unknown", clean(f"{type(error).__name__}: {error}"))
+    deepest, code = found[-1]
+    code = next((c for _, c in found if c in _DECIDES and not _is_broken_tls(found)), code)
+    text = clean(str(getattr(deepest, "strerror", None) or deepest))
+    return Fault(code, text or type(deepest).__name__)
+
+
+def _is_broken_tls(found: list[tuple[BaseException, str]]) -> bool:
+    """A TLS connection that was cut off is a broken connection, not an untrusted one."""
+    return found[-1][1] == "reset" and not any(code == "proxy" for _, code in found)
+
+
+def _refine(error: OSError) -> str:
+    if error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED):
+        return "reset"
+    return fault_of(error).code
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """From the outermost exception to the one at the bottom, by whatever way the libraries wrap it."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        inside = (getattr(one, "reason", None), *one.args, one.__cause__, one.__context__)
+        one = next((i for i in inside if isinstance(i, BaseException) and id(i) not in seen), None)
+
+
+class _Adapter(HTTPAdapter):
+    """Reporting connections under one TLS context: loading the CA bundle costs 15 ms of CPU, so it is done once."""
+
+    def __init__(self, context: ssl.SSLContext | None, pool_size: int) -> None:
+        self._context = context
+        super().__init__(pool_connections=4, pool_maxsize=pool_size)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:  # noqa: FBT001, FBT002 - the signature of requests
+        super().init_poolmanager(connections, maxsize, block, ssl_context=self._context, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> urllib3.ProxyManager:
+        if proxy.lower().startswith("socks"):
+            raise rq.InvalidProxyURL("SOCKS proxies are not supported")
+        manager: urllib3.ProxyManager = super().proxy_manager_for(proxy, ssl_context=self._context, **kwargs)
+        manager.pool_classes_by_scheme = POOLS
+        return manager
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Leave the certificates to the context; requests would load the bundle for each connection."""
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """No redirect, ever. ``allow_redirects=False`` alone would still read the whole body of one."""
+        return None
+
+
+class Reply:
+    """An answer whose body has not been read. Close it, best by ``with``."""
+
+    def __init__(self, response: requests.Response) -> None:
+        self._response = response
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._response.close()
+
+    @property
+    def length(self) -> int | None:
+        """The announced length in bytes, or None."""
+        text = self.headers.get("content-length", "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+    @property
+    def is_encoded(self) -> bool:
+        return self.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+
+    def read(self, count: int) -> bytes:
+        """Read ``count`` bytes, fewer only at the end, as they came. Raises Fault, also for an answer cut short."""
+        try:
+            data: bytes = self._response.raw.read(count, decode_content=False)
+        except (*_CAUGHT, ValueError) as error:
+            raise from_requests(error) from None
+        return data
+
+
+class Transport:
+    """One session for all threads. Timeouts are in seconds."""
+
+    def __init__(self, urls: list[str], *, connect_timeout: float, pool_size: int, user_agent: str) -> None:
+        self._connect_timeout = connect_timeout
+        self._proxies = {url: get_environ_proxies(url) for url in urls}
+        session = self._session = _Session()
+        bundle = session.merge_environment_settings(urls[0], {}, None, None, None)["verify"]
+        session.trust_env = False
+        session.headers.clear()
+        session.headers.update({"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"})
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        tls = any(url.lower().startswith("https:") for url in urls)
+        adapter = _Adapter(_context(bundle) if tls else None, pool_size)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        exchange: Exchange,
+        *,
+        body: Upload | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send one request and give its answer as soon as the headers are there.
+
+        A pooled connection that turns out to be dead is replaced once, where that is safe with money: before the body's
+        last byte was out, or for a request that costs nothing (one without a body).
+
+        Raises:
+            Fault: no answer; ``exchange.stage`` says how far it was.
+            Exception: what reading the photo, ``on_wire`` or ``on_progress`` raised, as it was.
+        """
+        while True:
+            try:
+                return self._send(method, url, headers, exchange, body, params)
+            except Fault as fault:
+                dead = fault.code == "reset" and exchange.reused and not exchange.answered
+                if not dead or (body is not None and exchange.sent):
+                    raise
+                exchange.start_again()
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        exchange: Exchange,
+        body: Upload | None,
+        params: Mapping[str, str] | None,
+    ) -> Reply:
+        begin(exchange)
+        try:
+            response = self._session.request(
+                method,
+                url,
+                params=params,
+                data=body,  # type: ignore[arg-type]  # it takes any iterable of known length
+                headers=dict(headers),
+                timeout=(self._connect_timeout, exchange.read_timeout),
+                allow_redirects=False,
+                stream=True,
+                verify=True,
+                proxies=dict(self._proxies.get(url, {})),
+            )
+        except BodyFailed as failed:
+            raise failed.reason from failed.reason.__cause__
+        except _CAUGHT as error:
+            raise from_requests(error) from None
+        return Reply(response)
+
+
+def _context(bundle: object) -> ssl.SSLContext:
+    """The TLS context for every connection: ``bundle`` is a file or a folder, or anything else for certifi's."""
+    context = create_urllib3_context()
+    path = bundle if isinstance(bundle, str) else DEFAULT_CA_BUNDLE_PATH
+    try:
+        context.load_verify_locations(cafile=path)
+    except IsADirectoryError:
+        context.load_verify_locations(capath=path)
+    except OSError as error:
+        raise Fault("tls", f"the CA bundle {path} can't be read: {error.strerror or error}") from None
+    return context
