@@ -2,21 +2,18 @@
 
 WAL with ``synchronous=FULL``: under NORMAL a power cut loses the last commits, and a lost ``done`` is paid for twice.
 The price of the fsync is shared: threads that want to write while another one commits are committed together by the
-next one. This module is the seam to sqlite3's exceptions.
+next one.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
-
-import sqlite_utils
-from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined] # pysqlite3 where that is installed
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from rembg_watch.errors import StateError
-from rembg_watch.jobs.migrations import migrations
+from rembg_watch.jobs import migrations
+from rembg_watch.jobs.sqlite import RESTORE, connect, create, from_sqlite, sqlite3
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,28 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BUSY_SECONDS = 30
 CHECK_ALWAYS_BELOW = 64 * 1024 * 1024
 """Bytes up to which the database is checked at every start; larger ones only after an unclean end."""
-
-_RESTORE = (
-    "Stop rembg-watch and restore jobs.db from a backup, or save what can be saved with "
-    "'sqlite3 jobs.db .recover'. If you move the file away, outputs already in place are adopted and not paid again."
-)
-
-
-def from_sqlite(error: Exception, path: Path) -> StateError:
-    """Translate an exception of sqlite3 into our tree."""
-    text = str(error)
-    if "locked" in text or "busy" in text:
-        return StateError(f"{path} is locked by another program", "Close whatever has it open for writing.")
-    if "full" in text:
-        return StateError(f"no room left to write {path}", "Free some disk space; nothing was lost.")
-    if "readonly" in text or "unable to open" in text:
-        return StateError(f"can't write {path}: {text}", "Make the state directory writable for rembg-watch.")
-    if "malformed" in text or "not a database" in text or "corrupt" in text:
-        return StateError(f"{path} is damaged: {text}", _RESTORE)
-    return StateError(f"{path}: {text}", "This is unexpected; please report it with the log.")
 
 
 class _Write(Generic[T]):
@@ -64,49 +41,57 @@ class _Write(Generic[T]):
 class Database:
     """The open job database. Safe for threads: one connection writes, one reads, each behind a lock.
 
+    ``readonly`` needs an existing file and never changes it. ``guest`` is for a process that writes beside a running
+    daemon: it neither checks nor migrates what the daemon has open.
+
     Raises:
-        StateError: it can't be opened, is damaged, or lies on a network file system.
+        StateError: it can't be opened, is damaged, belongs to another version, or lies on a network file system.
 
     """
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+    def __init__(self, path: Path, *, readonly: bool = False, guest: bool = False) -> None:
         self.path = path
         self._waiting: deque[_Write[Any]] = deque()
         self._commit = threading.Lock()
         self._reading = threading.Lock()
+        self._open: list[Connection] = []
         try:
             if readonly:
-                self._reader = self._connect(readonly=True)
-                self._writer = self._reader
+                self._writer = self._reader = self._connect(readonly=True)
+                migrations.require_current(self._reader, path)
                 return
-            self._writer = self._connect()
-            self._prepare()
+            create(path)
+            self._writer = self._connect(readonly=False)
+            self._prepare(guest=guest)
             self._reader = self._connect(readonly=True)
-        except sqlite3.Error as error:
-            raise from_sqlite(error, path) from error
+        except BaseException as error:
+            self._close()
+            if isinstance(error, sqlite3.Error):
+                raise from_sqlite(error, path) from error
+            raise
 
-    def _connect(self, *, readonly: bool = False) -> Connection:
-        if not readonly:
-            # The database tells where every customer's photo lies: nobody else reads it.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        connection: Connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode={'ro' if readonly else 'rw'}",
-            uri=True,
-            isolation_level=None,
-            timeout=BUSY_SECONDS,
-            check_same_thread=False,
-        )
+    def _connect(self, *, readonly: bool) -> Connection:
+        connection = connect(self.path, readonly=readonly)
+        self._open.append(connection)
         return connection
 
-    def _prepare(self) -> None:
-        self._writer.execute("PRAGMA journal_mode = WAL")
+    def _prepare(self, *, guest: bool) -> None:
+        (mode,) = self._writer.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise StateError(
+                f"{self.path} can't use a write-ahead log (SQLite says: {mode})",
+                "Set state_dir to a directory on a local disk.",
+            )
         self._writer.execute("PRAGMA synchronous = FULL")
         self._writer.execute("PRAGMA journal_size_limit = 67108864")
+        if guest:
+            migrations.require_current(self._writer, self.path)
+            return
         if self.path.stat().st_size <= CHECK_ALWAYS_BELOW or not self._ended_cleanly():
             (verdict,) = self._writer.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
-                raise StateError(f"{self.path} is damaged: {verdict}", _RESTORE)
-        migrations.apply(sqlite_utils.Database(self._writer))
+                raise StateError(f"{self.path} is damaged: {verdict}", RESTORE)
+        migrations.migrate(self._writer, self.path)
 
     def _ended_cleanly(self) -> bool:
         try:
@@ -186,8 +171,17 @@ class Database:
     def close(self) -> None:
         """Close both connections; the last one to close empties the write-ahead log."""
         with self._commit, self._reading:
-            self._reader.close()
-            self._writer.close()
+            self._close()
+
+    def _close(self) -> None:
+        while self._open:
+            self._open.pop().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _drain(waiting: deque[_Write[Any]]) -> list[_Write[Any]]:

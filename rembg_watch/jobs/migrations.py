@@ -6,12 +6,19 @@ literal conditions of the queries that use them; SQLite uses them for nothing el
 
 from __future__ import annotations
 
-from sqlite_utils import Database, Migrations
+from typing import TYPE_CHECKING
 
-migrations = Migrations("rembg-watch")
+from rembg_watch.errors import StateError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from sqlite3 import Connection
+
+    from sqlite_utils import Database
+
+SET = "rembg-watch"
 
 
-@migrations()
 def m001_jobs(db: Database) -> None:
     """One row for each version of a file; ``current`` marks the newest version of its path."""
     db.conn.execute("""
@@ -60,7 +67,6 @@ def m001_jobs(db: Database) -> None:
         db.conn.execute(f"CREATE INDEX {index}")
 
 
-@migrations()
 def m002_outputs_and_ledger(db: Database) -> None:
     """What was delivered, and one row for each attempt: the credit ledger."""
     db.conn.execute("""
@@ -97,7 +103,6 @@ def m002_outputs_and_ledger(db: Database) -> None:
     db.conn.execute("CREATE INDEX attempts_job ON attempts (job_id)")
 
 
-@migrations()
 def m003_what_status_shows(db: Database) -> None:
     """Holds, readings of the account, files that are not jobs yet, and single facts."""
     db.conn.execute("""
@@ -133,3 +138,68 @@ def m003_what_status_shows(db: Database) -> None:
             PRIMARY KEY (folder, path)
         ) STRICT""")
     db.conn.execute("CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL, updated_at REAL NOT NULL) STRICT")
+
+
+STEPS = (m001_jobs, m002_outputs_and_ledger, m003_what_status_shows)
+
+
+def applied(connection: Connection) -> list[str]:
+    """Give the names of the steps that the database has behind it. Changes nothing."""
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone()
+    if known is None:
+        return []
+    rows = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = ? ORDER BY rowid", (SET,))
+    return [name for (name,) in rows]
+
+
+def _refuse_newer(names: list[str], path: Path) -> None:
+    if unknown := set(names) - {step.__name__ for step in STEPS}:
+        raise StateError(
+            f"{path} was made by a newer rembg-watch (it has {', '.join(sorted(unknown))})",
+            "Use that version, or a newer one: going back would lose what only the newer one knows.",
+        )
+
+
+def migrate(connection: Connection, path: Path) -> None:
+    """Bring the schema up to date, in one transaction: all steps or none.
+
+    Raises:
+        StateError: the database was made by a newer version.
+
+    """
+    names = applied(connection)
+    _refuse_newer(names, path)
+    if len(names) == len(STEPS):
+        return
+    from sqlite_utils import Database, Migrations  # noqa: PLC0415 - 0.1 s that only a new database needs
+
+    migrations = Migrations(SET)
+    for step in STEPS:
+        migrations()(step)
+    # Immediate, so that of two processes that start at once one waits, and then finds the work done.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        migrations.apply(Database(connection))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def require_current(connection: Connection, path: Path) -> None:
+    """Check that the schema is the one of this version, and change nothing.
+
+    Raises:
+        StateError: the database was made by a newer version, or is still that of an older one.
+
+    """
+    names = applied(connection)
+    _refuse_newer(names, path)
+    if not names:
+        raise StateError(f"{path} has no tables yet", "Try again when the daemon has started.")
+    if len(names) < len(STEPS):
+        raise StateError(
+            f"{path} is still that of an older rembg-watch",
+            "Restart the daemon with this version; that brings the database up to date.",
+        )
