@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rembg_watch.jobs.model import Charge
-from rembg_watch.jobs.names import to_text
+from rembg_watch.jobs.names import from_text, to_text
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -71,6 +71,14 @@ def begin_attempt(connection: Connection, job: Job, now: float) -> int:
     return cursor.lastrowid
 
 
+def last_attempt(connection: Connection, job: Job) -> int | None:
+    """Give the number of the job's newest attempt that never got its end, or None."""
+    row = connection.execute(
+        "SELECT id FROM attempts WHERE job_id = ? AND ended_at IS NULL ORDER BY id DESC LIMIT 1", (job.id,)
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
 def end_attempt(connection: Connection, attempt: int, end: AttemptEnd, now: float) -> None:
     """Write down how the attempt ended."""
     connection.execute(
@@ -117,7 +125,7 @@ class Ledger:
         rows: dict[str, list[int]] = {key: [charged, possibly, 0] for key, charged, possibly in paid}
         for key, count in saved:
             rows.setdefault(key, [0, 0, 0])[2] = count
-        return [Spent(key, *numbers) for key, numbers in sorted(rows.items())]
+        return [Spent(from_text(key) if by == "folder" else key, *numbers) for key, numbers in sorted(rows.items())]
 
     def note_usage(self, check: UsageCheck) -> None:
         """Remember a reading of the account; readings older than 400 days are forgotten."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING, Self
 
 from rembg_watch.errors import AlreadyRunning, StateError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+ASKING_SECONDS = 0.3
+"""How long a lock that is held may still be somebody's question, and not a daemon."""
 
 
 class StateLock:
@@ -35,7 +39,7 @@ class StateLock:
                 f"can't open {self.path}: {error.strerror}", "Create the state directory and make it writable."
             ) from error
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(fd)
         except OSError as error:
             owner = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(fd)
@@ -59,6 +63,18 @@ class StateLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def _lock(fd: int) -> None:
+    # A command that only asks who runs holds the lock for some microseconds; a daemon must not give up for that.
+    deadline = time.monotonic() + ASKING_SECONDS
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def running_pid(state_dir: Path) -> int | None:

@@ -16,7 +16,7 @@ _COLUMNS = "path, job_id, folder, source, content_hash, fingerprint, hash, size,
 
 
 def record_output(connection: Connection, output: Output) -> None:
-    """Write down a delivered file; a file that it replaced is forgotten, and so is its source's earlier output."""
+    """Write down a delivered file in the place of what was known of that path."""
     connection.execute(
         f"INSERT OR REPLACE INTO outputs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (

@@ -50,8 +50,10 @@ class Steering:
             conditions, values = [*conditions, "state = ?"], [*values, state.value]
         if folder is not None:
             conditions, values = [*conditions, "folder = ?"], [*values, names.to_text(folder)]
+        # The numbers come from an index alone; only the rows that are shown are read whole.
         rows = self._db.read(
-            f"SELECT {COLUMNS} FROM jobs WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?",
+            f"SELECT {COLUMNS} FROM jobs WHERE id IN (SELECT id FROM jobs WHERE {' AND '.join(conditions)}"
+            " ORDER BY id DESC LIMIT ?) ORDER BY id DESC",
             (*values, limit),
         )
         return [job_of(row) for row in rows]
@@ -81,48 +83,56 @@ class Steering:
             counts.setdefault(names.from_text(folder), {})[State(state)] = count
         return counts
 
-    def retry(self, *, ids: Sequence[int] = (), failed: bool = False, folder: str | None = None) -> int:
+    def retry(
+        self, *, ids: Sequence[int] = (), failed: bool = False, folder: str | None = None, now: float
+    ) -> list[int]:
         """Queue jobs again: those with the given numbers whatever their end, or all failed ones (of a folder).
 
-        A job that was done is forced: it is sent again even though a result of the same bytes exists.
+        A job that was done is forced: it is sent again even though a result of the same bytes exists. Gives the
+        numbers of the jobs that were queued. Nothing named is nothing done.
         """
         if ids:
-            # Of a file that changed since, only the newest version is worth sending.
+            # Of a file that changed or left since, only the version that lies there is worth sending.
             condition = f"id IN ({', '.join('?' * len(ids))}) AND state NOT IN ('queued', 'running') AND current = 1"
-            values: list[object] = list(ids)
         else:
-            condition, values = "state = 'failed' AND current = 1", []
-            if not failed:
-                condition = "state IN ('failed', 'cancelled', 'done') AND current = 1"
-        if folder is not None:
-            condition, values = condition + " AND folder = ?", [*values, names.to_text(folder)]
+            condition = "state = 'failed' AND current = 1" if failed else "0"
+        condition, values = _of_folder(condition, [*ids], folder)
+        # A job that waits keeps what was paid for already; one that ended starts afresh.
+        fresh = ", ".join(
+            f"{column} = iif(state = 'waiting', {column}, NULL)"
+            for column in ("temp", "api_sent_at", "result_hash", "result_size")
+        )
 
-        def work(connection: Connection) -> int:
-            return connection.execute(
-                "UPDATE jobs SET forced = (state = 'done'), state = 'queued', attempts = 0, not_before = NULL,"
-                f" tidy = NULL, code = NULL, message = NULL, hint = NULL, finished_at = NULL, how = NULL WHERE {condition}",
-                values,
-            ).rowcount
+        def work(connection: Connection) -> list[int]:
+            rows = connection.execute(
+                f"UPDATE jobs SET forced = max(forced, state = 'done'), {fresh}, state = 'queued', attempts = 0,"
+                " not_before = NULL, tidy = NULL, code = NULL, message = NULL, hint = NULL, finished_at = NULL,"
+                f" how = NULL, updated_at = ? WHERE {condition} RETURNING id",
+                (now, *values),
+            ).fetchall()
+            return sorted(number for (number,) in rows)
 
         return self._db.write(work)
 
-    def cancel(self, *, ids: Sequence[int] = (), folder: str | None = None, now: float) -> int:
-        """Cancel jobs that wait for their turn: those with the given numbers, or all of a folder.
+    def cancel(self, *, ids: Sequence[int] = (), folder: str | None = None, now: float) -> list[int]:
+        """Cancel jobs that wait for their turn: those with the given numbers, or all of a folder; give their numbers.
 
-        A job that is being sent is not touched: its credit is spent, so its result is worth having.
+        A job that is being sent, or whose answer is here, is not touched: its credit is spent, so its result is worth
+        having. Nothing named is nothing done.
         """
-        condition, values = "state IN ('queued', 'waiting')", list[object]()
-        if ids:
-            condition, values = condition + f" AND id IN ({', '.join('?' * len(ids))})", list(ids)
-        if folder is not None:
-            condition, values = condition + " AND folder = ?", [*values, names.to_text(folder)]
+        condition = f"id IN ({', '.join('?' * len(ids))})" if ids else "0" if folder is None else "1"
+        condition, values = _of_folder(
+            f"state IN ('queued', 'waiting') AND result_hash IS NULL AND {condition}", [*ids], folder
+        )
 
-        def work(connection: Connection) -> int:
-            return connection.execute(
+        def work(connection: Connection) -> list[int]:
+            rows = connection.execute(
                 "UPDATE jobs SET state = 'cancelled', not_before = NULL, finished_at = ?, updated_at = ?,"
-                f" message = 'cancelled by hand' WHERE {condition}",
+                " code = 'cancelled', message = 'cancelled by hand', hint = 'rembg-watch jobs retry ' || id"
+                f" WHERE {condition} RETURNING id",
                 (now, now, *values),
-            ).rowcount
+            ).fetchall()
+            return sorted(number for (number,) in rows)
 
         return self._db.write(work)
 
@@ -147,7 +157,13 @@ class Steering:
             gone = [(job.id,) for current, job in jobs if not current or not still_there(job.folder, job.path)]
 
             def forget(connection: Connection, gone: list[tuple[int]] = gone) -> None:
-                connection.executemany("DELETE FROM jobs WHERE id = ? AND state NOT IN ('queued', 'running')", gone)
+                connection.executemany("DELETE FROM jobs WHERE id = ? AND finished_at IS NOT NULL", gone)
 
             self._db.write(forget)
             forgotten += len(gone)
+
+
+def _of_folder(condition: str, values: list[object], folder: str | None) -> tuple[str, list[object]]:
+    if folder is None:
+        return condition, values
+    return f"{condition} AND folder = ?", [*values, names.to_text(folder)]

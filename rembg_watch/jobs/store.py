@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from rembg_watch.jobs import names
-from rembg_watch.jobs.ledger import AttemptEnd, begin_attempt, end_attempt
+from rembg_watch.jobs.ledger import AttemptEnd, begin_attempt, end_attempt, last_attempt
 from rembg_watch.jobs.model import Arrival, How, Job, Output, State, Tidy, Version
 from rembg_watch.jobs.outputs import record_output
 
@@ -25,6 +25,10 @@ COLUMNS = (
     " updated_at, finished_at, not_before, lease, content_hash, output, temp, api_sent_at, result_hash, result_size,"
     " how, code, message, hint, tidy"
 )
+
+
+_TIDY = "tidy = iif(current, ?, NULL)"
+"""The source of an older version is not there any more: what is would be moved or deleted unseen."""
 
 
 class Accepted(StrEnum):
@@ -108,7 +112,8 @@ class JobStore:
     ) -> list[Job]:
         """Claim up to ``limit`` jobs that are due, the highest priority first, then the oldest.
 
-        Jobs of the ``folders`` and option fingerprints (``profiles``) that are named are left out: they are held.
+        Jobs of the ``folders`` and option fingerprints (``profiles``) that are named are left out: they are held. So
+        are newer versions of a file of which one is still worked on: the older answer must not arrive last.
         """
 
         def work(connection: Connection) -> list[Job]:
@@ -122,6 +127,8 @@ class JobStore:
                 "UPDATE jobs SET state = 'running', lease = lower(hex(randomblob(8))), lease_until = ?, updated_at = ?"
                 " WHERE id IN (SELECT id FROM jobs WHERE state = 'queued'"
                 + held
+                + " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.state = 'running' AND"
+                " other.name = jobs.name AND other.dir = jobs.dir AND other.folder = jobs.folder)"
                 + f" ORDER BY priority DESC, id LIMIT ?) RETURNING {COLUMNS}",
                 (now + lease_seconds, now, *map(names.to_text, folders), *profiles, limit),
             ).fetchall()
@@ -173,13 +180,25 @@ class JobStore:
 
         return self._db.write(work)
 
+    def mark_copy(self, job: Job, content_hash: str, output: str, temp: str, now: float) -> bool:
+        """Commit, before a paid result is copied, where the copy is written to."""
+        values = (content_hash, names.to_text(output), names.to_text(temp), now)
+        return self._db.write(
+            lambda connection: _step(connection, job, "content_hash = ?, output = ?, temp = ?, updated_at = ?", values)
+        )
+
     def mark_received(
-        self, job: Job, attempt: int, end: AttemptEnd, result_hash: str, result_size: int, now: float
+        self, job: Job, attempt: int | None, end: AttemptEnd, result_hash: str, result_size: int, now: float
     ) -> bool:
-        """Commit that a verified answer stands, synced, in the job's temporary file: it is never sent again."""
+        """Commit that a verified answer stands, synced, in the job's temporary file: it is never sent again.
+
+        ``attempt`` None means the job's last one, for an answer that was found after a crash.
+        """
 
         def work(connection: Connection) -> bool:
-            end_attempt(connection, attempt, end, now)
+            number = last_attempt(connection, job) if attempt is None else attempt
+            if number is not None:
+                end_attempt(connection, number, end, now)
             values = (result_hash, result_size, now)
             return _step(connection, job, "result_hash = ?, result_size = ?, updated_at = ?", values)
 
@@ -192,7 +211,7 @@ class JobStore:
             if not _step(
                 connection,
                 job,
-                "state = 'done', how = ?, content_hash = ?, output = ?, temp = NULL, tidy = ?, code = NULL,"
+                f"state = 'done', how = ?, content_hash = ?, output = ?, temp = NULL, {_TIDY}, code = NULL,"
                 " message = NULL, hint = NULL, lease = NULL, lease_until = NULL, finished_at = ?, updated_at = ?,"
                 " forced = 0",
                 (how.value, output.content_hash, names.to_text(output.path), tidy and tidy.value, now, now),
@@ -216,11 +235,17 @@ class JobStore:
         not_before: float | None = None,
         tidy: Tidy | None = None,
         attempt: tuple[int, AttemptEnd] | None = None,
+        keep_answer: bool = False,
+        forget: bool = False,
     ) -> bool:
         """End a claim without an output: queued or waiting again, failed, cancelled or superseded.
 
         ``counted`` adds one to the attempts that ``retry.max_attempts`` limits; ``not_before`` goes with waiting.
+        ``keep_answer``: a paid answer stands in the temporary file and is delivered by the next claim. ``forget``: the
+        file as it was is gone; should exactly it come back, it is a new job.
         """
+        kept = "" if keep_answer else " temp = NULL, result_hash = NULL, result_size = NULL, api_sent_at = NULL,"
+        kept += " current = 0," if forget else ""
 
         def work(connection: Connection) -> bool:
             if attempt is not None:
@@ -228,8 +253,8 @@ class JobStore:
             return _step(
                 connection,
                 job,
-                "state = ?, attempts = attempts + ?, not_before = ?, code = ?, message = ?, hint = ?, tidy = ?,"
-                " finished_at = ?, temp = NULL, lease = NULL, lease_until = NULL, updated_at = ?",
+                f"state = ?, attempts = attempts + ?, not_before = ?, code = ?, message = ?, hint = ?, {_TIDY},"
+                " finished_at = ?," + kept + " lease = NULL, lease_until = NULL, updated_at = ?",
                 (
                     *(state.value, int(counted), not_before, code, message, hint, tidy and tidy.value),
                     *(now if state not in (State.QUEUED, State.WAITING) else None, now),
@@ -252,8 +277,27 @@ class JobStore:
         return [job_of(row) for row in rows]
 
     def tidied(self, job: Job) -> None:
-        """Commit that nothing is left to do with the job's source."""
-        self._db.write(lambda connection: connection.execute("UPDATE jobs SET tidy = NULL WHERE id = ?", (job.id,)))
+        """Commit that the job's source has left the inbox: should the same file come back, it is a new job."""
+        self._db.write(
+            lambda connection: connection.execute("UPDATE jobs SET tidy = NULL, current = 0 WHERE id = ?", (job.id,))
+        )
+
+    def take_back(self, now: float) -> list[Job]:
+        """Queue the jobs that a dead process had claimed, and give them as they were found.
+
+        What they had written down about a sent photo and its answer stays: the next claim looks for that answer first.
+        """
+
+        def work(connection: Connection) -> list[Job]:
+            rows = connection.execute(f"SELECT {COLUMNS} FROM jobs WHERE state = 'running' ORDER BY id").fetchall()
+            connection.execute(
+                "UPDATE jobs SET state = 'queued', lease = NULL, lease_until = NULL, updated_at = ?"
+                " WHERE state = 'running'",
+                (now,),
+            )
+            return [job_of(row) for row in rows]
+
+        return self._db.write(work)
 
 
 def wake_due(connection: Connection, now: float) -> None:
@@ -287,7 +331,7 @@ def _accept(connection: Connection, arrival: Arrival, now: float) -> Accepted:
                     (arrival.fingerprint, arrival.profile, number),
                 )
             return Accepted.KNOWN
-        connection.execute("UPDATE jobs SET current = 0 WHERE id = ?", (number,))
+        connection.execute("UPDATE jobs SET current = 0, tidy = NULL WHERE id = ?", (number,))
         connection.execute(
             "UPDATE jobs SET state = 'superseded', finished_at = ?, updated_at = ?, not_before = NULL,"
             " message = 'the file changed before it was sent' WHERE id = ? AND state IN ('queued', 'waiting')",
