@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rembg_watch.cli import products
+from rembg_watch.cli import accessories, furnishings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,14 +40,14 @@ class Sample:
 
 
 SAMPLES = (
-    Sample("travel mug.jpg", products.mug),
-    Sample("shoes/running shoe (red).JPG", products.sneaker),
-    Sample("marketplace/olive oil.png", products.bottle),
-    Sample("furniture/living room/fauteuil doré.webp", products.armchair),
-    Sample("marketplace/bags/backpack.bmp", products.backpack),
-    Sample("marketplace/lamp.jpg", products.lamp),
-    Sample("masks/Armbanduhr für Söhne.png", products.watch),
-    Sample("banner/pot plant.webp", products.plant),
-    Sample("masks/headphones.jpeg", products.headphones),
-    Sample("banner/summer sale/camera.JPG", products.camera),
+    Sample("travel mug.jpg", furnishings.mug),
+    Sample("shoes/running shoe (red).JPG", accessories.sneaker),
+    Sample("marketplace/olive oil.png", furnishings.bottle),
+    Sample("furniture/living room/fauteuil doré.webp", furnishings.armchair),
+    Sample("marketplace/bags/backpack.bmp", accessories.backpack),
+    Sample("marketplace/lamp.jpg", furnishings.lamp),
+    Sample("masks/Armbanduhr für Söhne.png", accessories.watch),
+    Sample("banner/pot plant.webp", furnishings.plant),
+    Sample("masks/headphones.jpeg", accessories.headphones),
+    Sample("banner/summer sale/camera.JPG", accessories.camera),
 )

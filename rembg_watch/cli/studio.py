@@ -156,3 +156,13 @@ def joined(*shapes: Image.Image) -> Image.Image:
 def without(shape: Image.Image, hole: Image.Image) -> Image.Image:
     """Give the shape with a hole in it."""
     return ImageChops.subtract(shape, hole)
+
+
+def mirrored(*points: Point, about: float) -> list[Point]:
+    """Give an outline from its right half, listed from top to bottom."""
+    return [*points, *((2 * about - x, y) for x, y in reversed(points))]
+
+
+def roundness(dark: str, middle: str, light: str) -> Stops:
+    """Give the light around something round: from the left, with a reflection at the far edge."""
+    return [(0, dark), (0.12, middle), (0.3, light), (0.42, middle), (0.85, dark), (0.95, dark), (1, middle)]
