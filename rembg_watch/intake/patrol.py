@@ -1,0 +1,436 @@
+"""The thread that walks: it watches the inboxes, sees whether they are still there, and scans them.
+
+Everything that may block on a slow or dead filesystem is here, so that the thread that owns the candidates never does
+for an inbox that nobody uses.
+"""
+
+from __future__ import annotations
+
+import stat as statmodes
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from rembg_watch.intake import watcher
+from rembg_watch.intake.filesystems import MountTable, mount_of, mounts_below
+from rembg_watch.intake.inbox import Health, Inbox, Mode, inboxes_of
+from rembg_watch.intake.readiness import How
+from rembg_watch.intake.scanner import Found, Summary, scan
+from rembg_watch.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from rembg_watch.config.model import Folder
+    from rembg_watch.intake.filesystems import Mount
+    from rembg_watch.intake.gate import KnownFiles
+
+log = structlog.get_logger()
+
+BATCH = 500
+"""How many found files are handed on at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """How often to do what, in seconds. The defaults are the daemon's."""
+
+    health: float = 2.0
+    """Between looks at each root."""
+    poll: float = 5.0
+    """Between scans of folders that could not be watched."""
+    made_folder: float = 1.0
+    """From the making of a folder to a second look into it."""
+    revive: float = 30.0
+    """Between attempts to get an inotify instance."""
+
+
+class Offer(NamedTuple):
+    """Files that a scan found. ``by_rescan`` if events should have told of them."""
+
+    inbox: Inbox
+    found: list[Found]
+    how: How
+    by_rescan: bool
+
+
+class Scanned(NamedTuple):
+    """A whole inbox was scanned."""
+
+    inbox: Inbox
+    summary: Summary
+
+
+class Left(NamedTuple):
+    """An inbox is no longer in the config."""
+
+    inbox: Inbox
+
+
+class Visit(NamedTuple):
+    """A folder to be scanned soon."""
+
+    due: float
+    recursive: bool
+    how: How
+
+
+class Stopped(Exception):
+    """The patrol is to end, or the inbox is gone."""
+
+
+@dataclass
+class _Root:
+    """What an inbox was when it was set up."""
+
+    identity: tuple[int, int] | None = None
+    mounts: tuple[Mount, ...] = ()
+    is_mount: bool = False
+    next_scan: float = 0.0
+    next_poll: float = 0.0
+    unwatched: dict[int, str] | None = None
+    scanned: bool = False
+
+
+class Patrol:
+    """Looks after all inboxes. ``post`` takes what is found; a scan waits while ``has_room`` says no."""
+
+    def __init__(
+        self,
+        folders: Iterable[Folder],
+        store: KnownFiles,
+        post: Callable[[Offer | Scanned | Left], None],
+        post_news: Callable[[watcher.News], None],
+        has_room: Callable[[], bool],
+        *,
+        clock: Callable[[], float],
+        rounds: Rounds,
+    ) -> None:
+        self.inboxes = inboxes_of(folders)
+        self.first_scan_done = threading.Event()
+        self.beat = clock()
+        self.visiting: Inbox | None = None
+        self.overflows = 0
+        self._store = store
+        self._post = post
+        self._has_room = has_room
+        self._clock = clock
+        self._rounds = rounds
+        self._watcher = watcher.Watcher(post_news, self._on_overflow)
+        self._next_start = 0.0
+        self._watching = False
+        self._mounts = MountTable()
+        self._table: list[Mount] = []
+        self._roots: dict[Inbox, _Root] = {}
+        self._visits: dict[tuple[Inbox, str], Visit] = {}
+        self._visits_lock = threading.Lock()
+        self._on_visit = False
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._rescan = False
+        self._overflowed = False
+        self._new_folders: list[Folder] | None = None
+
+    # -- from other threads
+
+    def rescan_now(self) -> None:
+        """Scan everything as soon as possible."""
+        self._rescan = True
+        self._wake.set()
+
+    def replace_folders(self, folders: Iterable[Folder]) -> None:
+        """Look after these folders from now on."""
+        self._new_folders = list(folders)
+        self._wake.set()
+
+    def visit(self, inbox: Inbox, directory: str, how: How, *, recursive: bool) -> None:
+        """Scan a folder of an inbox soon: at once if it was moved in, else when it had time to fill."""
+        due = self._clock() + (0.0 if how is How.MOVED else self._rounds.made_folder)
+        with self._visits_lock:
+            self._visits[inbox, directory] = Visit(due, recursive, how)
+        self._wake.set()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._wake.set()
+
+    def _on_overflow(self) -> None:
+        self._overflowed = True
+        self._wake.set()
+
+    # -- the thread
+
+    def run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                try:
+                    self._round()
+                except Stopped:
+                    continue
+                except Exception:
+                    log.exception("intake.patrol_failed")
+                    self._stop.wait(1.0)
+                self._wake.wait(self._pause())
+                self._wake.clear()
+        finally:
+            self._watcher.stop()
+            self._mounts.close()
+
+    def _pause(self) -> float:
+        now = self._clock()
+        with self._visits_lock:
+            visit = min((visit.due for visit in self._visits.values()), default=now + self._rounds.health)
+        scans = min((root.next_scan for root in self._roots.values()), default=now + self._rounds.health)
+        return min(max(min(visit, scans) - now, 0.01), self._rounds.health)
+
+    def _round(self) -> None:
+        self.beat = self._clock()
+        if self._new_folders is not None:
+            self._take_new_folders()
+        self._keep_watcher()
+        mounts_changed = self._mounts.changed()
+        if mounts_changed or not self._table:
+            self._table = self._mounts.read()
+        for inbox in self.inboxes:
+            self._visit_root(inbox, mounts_changed=mounts_changed)
+        self._make_visits()
+        everything, self._rescan = self._rescan, False
+        overflowed, self._overflowed = self._overflowed, False
+        if overflowed:
+            self.overflows += 1
+            log.warning("intake.overflow", hint="events were lost; everything is scanned now", times=self.overflows)
+        for inbox in self.inboxes:
+            root = self._roots[inbox]
+            lost_events = overflowed and inbox.mode is not Mode.SCAN
+            if inbox.health in (Health.OK, Health.UNREADABLE) and (
+                everything or lost_events or self._clock() >= root.next_scan
+            ):
+                self._scan_root(inbox, root, expected=everything or lost_events)
+            elif root.unwatched and self._clock() >= root.next_poll:
+                self._poll_unwatched(inbox, root)
+        self.visiting = None
+        if not self.first_scan_done.is_set() and not self._stop.is_set():
+            self.first_scan_done.set()
+            log.info("intake.first_scan_done", folders=len(self.inboxes))
+
+    def _breathe(self) -> None:
+        """Between two folders of a long scan: show life, end if asked to, and see to what is urgent."""
+        self.beat = self._clock()
+        if self._stop.is_set() or (self.visiting is not None and self.visiting.gone):
+            raise Stopped
+        if not self._on_visit:
+            self._make_visits()
+
+    # -- the watcher
+
+    def _keep_watcher(self) -> None:
+        if self._watcher.alive or self._clock() < self._next_start:
+            return
+        if self._watching:
+            log.error("intake.watcher_died", hint="it is started again and everything is scanned")
+        was_watching, self._watching = self._watching, False
+        self._next_start = self._clock() + self._rounds.revive
+        self._watcher.stop()
+        try:
+            self._watcher.start()
+            self._watching = True
+        except OSError as error:
+            hint = f"raise {watcher.INSTANCE_SYSCTL}; everything is scanned instead"
+            log.warning("intake.no_inotify", error=str(error), hint=hint)
+        if self._watching or was_watching:
+            for root in self._roots.values():
+                root.identity = None  # watched anew, then scanned
+
+    # -- the roots
+
+    def _visit_root(self, inbox: Inbox, *, mounts_changed: bool) -> None:
+        self.visiting = inbox
+        root = self._roots.setdefault(inbox, _Root())
+        try:
+            status = Path(inbox.root).stat()
+        except OSError as error:
+            self._lose(
+                inbox, root, Health.MISSING, f"{error.strerror}: create or mount it; it is looked for all the time"
+            )
+            return
+        if not statmodes.S_ISDIR(status.st_mode):
+            self._lose(inbox, root, Health.MISSING, "it is not a folder")
+            return
+        mounts = mounts_below(inbox.root, self._table)
+        mount = mount_of(inbox.root, self._table)
+        is_mount = mount is not None and mount.point == inbox.root
+        if root.is_mount and not is_mount:
+            self._lose(
+                inbox,
+                root,
+                Health.UNMOUNTED,
+                "what was mounted here is gone: mount it again, or reload the config if the folder is now a local one",
+            )
+            return
+        identity = (status.st_dev, status.st_ino)
+        deaf = (
+            mounts_changed and inbox.mode is not Mode.SCAN and status.st_ino not in self._watcher.watched_inodes()
+        ) or (inbox.mode is not Mode.SCAN and not self._watcher.hears(inbox))
+        if identity == root.identity and mounts == root.mounts and not deaf:
+            return
+        came_back = root.identity is None or inbox.health is not Health.OK
+        root.identity, root.mounts, root.is_mount = identity, mounts, is_mount
+        self._set_up(inbox, root, network=mount is not None and mount.is_network)
+        if root.scanned:
+            log.warning("intake.root_back" if came_back else "intake.root_changed", folder=printable(inbox.name))
+
+    def _lose(self, inbox: Inbox, root: _Root, health: Health, message: str) -> None:
+        if inbox.health is health and inbox.message == message:
+            return
+        log.error("intake.root_lost", folder=printable(inbox.name), health=health.value, message=message)
+        inbox.health, inbox.message = health, message
+        root.identity, root.unwatched = None, None
+        root.next_scan = float("inf")
+        self._watcher.unwatch(inbox)
+
+    def _set_up(self, inbox: Inbox, root: _Root, *, network: bool) -> None:
+        """Watch first; the scan that follows then sees whatever came before."""
+        wanted = inbox.folder.watch
+        inbox.network = network
+        inbox.mode = Mode.SCAN if wanted == "scan" or (network and wanted == "auto") else Mode.EVENTS
+        inbox.health, inbox.message = Health.OK, ""
+        root.unwatched = None
+        root.next_scan = 0.0
+        self._watcher.unwatch(inbox)
+        if inbox.mode is Mode.EVENTS:
+            try:
+                self._watcher.watch(inbox)
+            except OSError as error:
+                inbox.mode = Mode.SCAN
+                inbox.message = f"can't be watched ({error.strerror or error}) and is scanned instead: raise " + (
+                    watcher.WATCH_SYSCTL if self._watcher.alive else watcher.INSTANCE_SYSCTL
+                )
+
+    # -- scans
+
+    def _scan_root(self, inbox: Inbox, root: _Root, *, expected: bool) -> None:
+        self.visiting = inbox
+        summary = Summary()
+        # What a periodic scan finds where all is watched is something that the events missed.
+        by_rescan = root.scanned and not expected and inbox.mode is Mode.EVENTS and root.next_scan > 0
+        root.next_scan = self._clock() + inbox.scan_seconds
+        try:
+            self._offer(inbox, "", summary, How.FOUND, recursive=True, by_rescan=by_rescan)
+        except OSError as error:
+            if inbox.health is Health.OK:
+                log.warning("intake.root_unreadable", folder=printable(inbox.name), error=error.strerror)
+            inbox.health = Health.UNREADABLE
+            inbox.message = f"can't be read ({error.strerror}): let this user read it"
+            return
+        if inbox.health is Health.UNREADABLE:
+            inbox.health, inbox.message = Health.OK, ""
+        root.scanned = True
+        root.next_scan = self._clock() + inbox.scan_seconds
+        for path, problem in summary.problems:
+            log.warning("intake.folder_unreadable", folder=printable(inbox.name), path=printable(path), error=problem)
+        self._post(Scanned(inbox, summary))
+        if inbox.mode is not Mode.SCAN and inbox.folder.recursive:
+            self._compare_watches(inbox, root, summary)
+
+    def _offer(
+        self, inbox: Inbox, directory: str, summary: Summary, how: How, *, recursive: bool, by_rescan: bool = False
+    ) -> None:
+        batch: list[Found] = []
+        for found in scan(inbox, self._store, summary, directory, recursive=recursive, breathe=self._breathe):
+            batch.append(found)
+            if len(batch) == BATCH:
+                self._post(Offer(inbox, batch, how, by_rescan))
+                batch = []
+                while not self._has_room():
+                    if self._stop.wait(0.02):
+                        raise Stopped
+                    self.beat = self._clock()
+        if batch:
+            self._post(Offer(inbox, batch, how, by_rescan))
+
+    def _make_visits(self) -> None:
+        now = self._clock()
+        with self._visits_lock:
+            due = [key for key, visit in self._visits.items() if visit.due <= now]
+            visits = [(key, self._visits.pop(key)) for key in due]
+        visiting = self.visiting
+        self._on_visit = True
+        try:
+            for (inbox, directory), visit in visits:
+                if inbox.gone or inbox.health is not Health.OK:
+                    continue
+                self.visiting = inbox
+                try:
+                    self._offer(inbox, directory, Summary(), visit.how, recursive=visit.recursive)
+                except OSError:
+                    continue  # it is gone again
+        finally:
+            self._on_visit = False
+            self.visiting = visiting
+
+    def _compare_watches(self, inbox: Inbox, root: _Root, summary: Summary) -> None:
+        missing = self._without_watch(summary.inodes)
+        if missing:
+            # A folder made during the scan is watched a moment later.
+            self._stop.wait(0.2)
+            missing = self._without_watch(missing)
+        if missing and root.unwatched != missing:
+            inbox.message = watcher.limit_advice(summary.folders - len(missing), summary.folders)
+            log.warning("intake.watch_limit", folder=printable(inbox.name), unwatched=len(missing), hint=inbox.message)
+        if missing:
+            inbox.mode = Mode.BOTH
+            root.next_poll = self._clock() + self._rounds.poll
+        elif inbox.mode is Mode.BOTH:
+            inbox.mode, inbox.message = Mode.EVENTS, ""
+        root.unwatched = missing or None
+
+    def _without_watch(self, inodes: dict[int, str]) -> dict[int, str]:
+        watched = self._watcher.watched_inodes()
+        return {inode: path for inode, path in inodes.items() if inode not in watched}
+
+    def _poll_unwatched(self, inbox: Inbox, root: _Root) -> None:
+        assert root.unwatched is not None
+        self.visiting = inbox
+        waiting = list(root.unwatched.values())
+        while waiting:
+            summary = Summary()
+            try:
+                self._offer(inbox, waiting.pop(), summary, How.FOUND, recursive=False)
+            except OSError:
+                continue  # it is gone
+            # Folders made in an unwatched folder are unwatched, too, and nobody tells of them.
+            fresh = {inode: path for inode, path in summary.inodes.items() if inode not in root.unwatched}
+            fresh = self._without_watch(fresh) if fresh else fresh
+            root.unwatched.update(fresh)
+            waiting.extend(fresh.values())
+        root.next_poll = self._clock() + self._rounds.poll
+
+    # -- a new config
+
+    def _take_new_folders(self) -> None:
+        folders, self._new_folders = self._new_folders, None
+        kept: list[Inbox] = []
+        before = {inbox.name: inbox for inbox in self.inboxes}
+        for new in inboxes_of(folders or []):
+            old = before.get(new.name)
+            if (
+                old is not None
+                and old.root == new.root
+                and (old.folder.watch, old.folder.recursive) == (new.folder.watch, new.folder.recursive)
+            ):
+                old.folder, old.nested = new.folder, new.nested
+                kept.append(old)
+            else:
+                kept.append(new)
+        for inbox in set(self.inboxes).difference(kept):
+            inbox.gone = True
+            self._watcher.unwatch(inbox)
+            self._roots.pop(inbox, None)
+            self._post(Left(inbox))
+        for root in self._roots.values():
+            root.is_mount = False
+        self.inboxes = kept
+        self._rescan = True

@@ -1,0 +1,201 @@
+"""News from inotify, through watchdog: one observer for all inboxes, of which every event is only a hint.
+
+What is set here against watchdog's defaults, as measured on 7.1.0:
+
+- An event filter, always: with the default mask our own reads come back as events, and with thousands of folders the
+  observer never comes to rest.
+- Full events, which tell a file that was moved in (finished) from one that is created (being written).
+- No delay for pairing the two halves of a rename: at the default of 0.5 s every event behind a move out of the tree
+  waits for half a second. At 0 renames still pair, as both halves arrive together.
+- The handler does nothing but append: an exception in it would end all dispatching, and its time is everybody's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers.api import BaseObserver
+from watchdog.observers.inotify import InotifyFullEmitter
+from watchdog.observers.inotify_c import InotifyFD
+from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
+
+from rembg_watch.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from watchdog.observers.api import ObservedWatch
+    from watchdog.observers.inotify_c import InotifyEvent
+
+    from rembg_watch.intake.inbox import Inbox
+
+log = structlog.get_logger()
+
+FILTER: list[type[FileSystemEvent]] = [
+    FileCreatedEvent,
+    FileClosedEvent,
+    FileMovedEvent,
+    FileDeletedEvent,
+    DirCreatedEvent,
+    DirMovedEvent,
+    DirDeletedEvent,
+]
+WATCH_SYSCTL = "fs.inotify.max_user_watches"
+INSTANCE_SYSCTL = "fs.inotify.max_user_instances"
+_INODE = re.compile(rb"^inotify wd:\S+ ino:([0-9a-f]+) ", re.MULTILINE)
+
+
+class News(NamedTuple):
+    """One event of one inbox, as watchdog gave it."""
+
+    inbox: Inbox
+    event: FileSystemEvent
+
+
+class _Append(FileSystemEventHandler):
+    def __init__(self, inbox: Inbox, post: Callable[[News], None]) -> None:
+        self._inbox = inbox
+        self._post = post
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        self._post(News(self._inbox, event))
+
+
+class _Inotify(InotifyFD):
+    """The inotify reader, which also tells us of an overflow: watchdog itself only writes a line to its log."""
+
+    def __init__(self, on_overflow: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_overflow = on_overflow
+
+    def handle_event(self, event: InotifyEvent) -> None:
+        super().handle_event(event)
+        if event.is_queue_overflow:  # told last: by now watchdog has set the watches anew
+            self._on_overflow()
+
+    @property
+    def descriptor(self) -> int:
+        return self._inotify_fd
+
+
+class _Observer(BaseObserver):
+    """watchdog's InotifyObserver with full events, around our own reader."""
+
+    def __init__(self, inotify: _Inotify) -> None:
+        super().__init__(InotifyFullEmitter, inotify_fd=inotify)
+        self._inotify = inotify
+
+    def on_thread_stop(self) -> None:
+        super().on_thread_stop()
+        self._inotify.stop()
+        self._inotify.join()
+
+
+class Watcher:
+    """Watches inboxes and posts what it hears. ``on_overflow`` is called when events were lost.
+
+    Not thread-safe, but for ``post`` and ``on_overflow``, which are called on watchdog's threads.
+    """
+
+    def __init__(self, post: Callable[[News], None], on_overflow: Callable[[], None]) -> None:
+        self._post = post
+        self._on_overflow = on_overflow
+        self._inotify: _Inotify | None = None
+        self._observer: _Observer | None = None
+        self._watches: dict[Inbox, ObservedWatch] = {}
+
+    def start(self) -> None:
+        """Start without any inbox. Raises OSError where no inotify instance is to be had."""
+        InotifyMoveEventGrouper.delay = 0.0
+        # Folders that are made while their parent is being added are added twice, which is harmless.
+        warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
+        self._inotify = _Inotify(self._on_overflow)
+        self._inotify.start()
+        self._observer = _Observer(self._inotify)
+        self._observer.start()
+
+    def stop(self) -> None:
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+        self._observer = self._inotify = None
+        self._watches.clear()
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the threads that carry events are alive. (They stay so when an inbox is gone.)"""
+        return (
+            self._observer is not None
+            and self._observer.is_alive()
+            and self._inotify is not None
+            and self._inotify.is_alive()
+        )
+
+    def watch(self, inbox: Inbox) -> None:
+        """Watch an inbox, or watch it anew. Raises OSError if its root can't be watched."""
+        self.unwatch(inbox)
+        if self._observer is None:
+            raise OSError("no inotify instance")
+        handler = _Append(inbox, self._post)
+        try:
+            self._watches[inbox] = self._observer.schedule(
+                handler, inbox.root, recursive=inbox.folder.recursive, event_filter=FILTER
+            )
+        except OSError as error:
+            log.warning("intake.cannot_watch", folder=printable(inbox.name), error=str(error))
+            raise
+
+    def unwatch(self, inbox: Inbox) -> None:
+        watch = self._watches.pop(inbox, None)
+        if watch is not None and self._observer is not None:
+            self._observer.unschedule(watch)
+
+    def hears(self, inbox: Inbox) -> bool:
+        """Tell whether the inbox's own thread still runs; it ends when the root is deleted."""
+        watch = self._watches.get(inbox)
+        if watch is None or self._observer is None:
+            return False
+        return any(emitter.watch is watch and emitter.is_alive() for emitter in self._observer.emitters)
+
+    def watched_inodes(self) -> set[int]:
+        """Give the inode numbers of all folders that the kernel watches for us, as it says itself.
+
+        watchdog passes over the watch limit without a word, so this is what to compare the folders with.
+        """
+        if self._inotify is None:
+            return set()
+        try:
+            text = Path(f"/proc/self/fdinfo/{self._inotify.descriptor}").read_bytes()
+        except OSError:
+            return set()
+        return {int(inode, 16) for inode in _INODE.findall(text)}
+
+
+def limit_advice(watched: int, folders: int) -> str:
+    """Say what to do about folders that could not be watched."""
+    wanted = 1 << max(16, (2 * folders).bit_length())
+    return (
+        f"{folders - watched} of {folders} folders are not watched and are scanned instead: raise {WATCH_SYSCTL}"
+        f" (sysctl -w {WATCH_SYSCTL}={wanted})"
+    )
+
+
+def paths_of(event: FileSystemEvent) -> tuple[str, str]:
+    """Give an event's source and destination as text; either may be empty."""
+    return os.fsdecode(event.src_path or b""), os.fsdecode(event.dest_path or b"")
