@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1_000_000
 """No config file is longer."""
-_SHORTEST_SECRET = 4
+_SHORTEST_SECRET = 8
+"""Shorter ones are no real keys, and words of the messages themselves."""
 
 
 def find_config(explicit: str | None, env: Mapping[str, str] | None = None) -> Path:

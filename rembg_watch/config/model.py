@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from rembg_watch.config.matching import any_of, by_folder, nearest
-from rembg_watch.config.written import ApiConfig, CreditsConfig, FolderConfig, RetryConfig
+from rembg_watch.config.written import DEFAULT_INCLUDE, ApiConfig, CreditsConfig, FolderConfig, RetryConfig
 from rembg_watch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Folder:
     outbox: Path
     profile: Profile
     subfolders: tuple[tuple[PurePosixPath, Profile], ...] = ()
-    include: tuple[str, ...] = FolderConfig.model_fields["include"].default
+    include: tuple[str, ...] = DEFAULT_INCLUDE
     exclude: tuple[str, ...] = ()
     recursive: bool = True
     priority: int = 0

@@ -89,14 +89,16 @@ def validate(tree: Tree) -> WrittenConfig | None:
         except ValidationError as error:
             for one in error.errors(include_url=False):
                 path = tuple(part for part in one["loc"] if not str(part).startswith("<"))
+                if one["type"] == "too_short" and one["input"]:
+                    continue  # pydantic counts the good entries only, and the bad ones are reported themselves
                 _note(tree, path, one)
                 _put_right(value, path)
     return None
 
 
 def _note(tree: Tree, path: KeyPath, error: Any) -> None:
-    if tree.is_unknown(path) or (error["type"] == "too_short" and error["input"]):
-        return  # pydantic counts the good entries only, and the bad ones are reported themselves
+    if tree.is_unknown(path):
+        return
     tree.unknown.add(path)
     if error["type"] == "extra_forbidden":
         if path[0] == "api" and not re.fullmatch(r"[A-Za-z_]{1,20}", str(path[-1])):
@@ -107,6 +109,8 @@ def _note(tree: Tree, path: KeyPath, error: Any) -> None:
         return
     secret = path[:1] == ("api",) and path[-1] not in {"connect_timeout", "read_timeout", "max_per_second"}
     hidden = secret or path in tree.variables or not path or path[0] not in WrittenConfig.model_fields
+    # A text where a group of keys belongs may be anything, also a key in the wrong place.
+    hidden = hidden or (isinstance(error["input"], str) and error["type"].startswith(("model", "dict")))
     tree.note(path, in_words(error, None if hidden else value_shown(error["input"])))
 
 
@@ -124,6 +128,8 @@ def _put_right(value: dict[str, Any], path: KeyPath) -> None:
             value["folders"] = [dict(_UNKNOWN_FOLDER)]
         case ("folders", int() as index):
             parent[index] = dict(_UNKNOWN_FOLDER)
+        case ("folders", int() as index, _) if not isinstance(parent, dict):  # an entry with nothing behind its '-'
+            value["folders"][index] = dict(_UNKNOWN_FOLDER)
         case ("folders", int(), "inbox" | "outbox"):
             parent[last] = "?"
         case ("profiles", _):

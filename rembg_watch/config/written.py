@@ -168,9 +168,7 @@ class RetryConfig(_Section):
 class FolderConfig(_Section):
     """One watched inbox, as written."""
 
-    inbox: FolderPath = Field(
-        description="Required. Photos are dropped here.", examples=["/srv/photos/inbox"], min_length=1
-    )
+    inbox: FolderPath = Field(description="Required. Photos are dropped here.", examples=["/srv/photos/inbox"])
     outbox: FolderPath = Field(
         description="Required. Cut-outs appear here, in the same subfolders.", examples=["/srv/photos/outbox"]
     )
@@ -225,7 +223,11 @@ class FolderConfig(_Section):
         examples=["/srv/photos/failed"],
     )
     output_name: str = Field(
-        default="{stem}.{ext}", description="Of {stem} {name} {ext} {profile} {date} {hash8}; no slashes."
+        default="{stem}.{ext}",
+        description=(
+            "What a cut-out is called, of {stem} (the photo's name without its ending), {name} (with it), {ext} (the "
+            "result's), {profile}, {date} (UTC) and {hash8} (of the photo's bytes)."
+        ),
     )
     reuse_results: bool = Field(default=True, description="The same bytes and options are never paid for twice.")
     adopt_existing: bool = Field(

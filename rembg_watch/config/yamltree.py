@@ -23,6 +23,7 @@ MAX_VALUES = 50_000
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}\n]*)(\})?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TAG = "tag:yaml.org,2002:"
+_SCALARS = {"str", "null", "bool", "int", "float", "timestamp", "value", "merge"}
 _UNKNOWN_ANCHOR = "!unknown-anchor"
 _QUOTED = re.compile(r"""(['"])(?!['"]?<)[^'"]{2,}\1""")
 
@@ -59,14 +60,18 @@ class Tree:
 class _Composer(yaml.SafeLoader):
     """Goes on after an unknown anchor, so that it is one mistake among others."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.anchor_names: set[str] = set()
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            if event.anchor not in self.anchors:
-                self.get_event()  # type: ignore[no-untyped-call]
-                return yaml.ScalarNode(_UNKNOWN_ANCHOR, event.anchor, event.start_mark, event.end_mark)
-        node: yaml.Node | None = super().compose_node(parent, index)
-        return node
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) and event.anchor not in self.anchors:
+            self.get_event()  # type: ignore[no-untyped-call]
+            return yaml.ScalarNode(_UNKNOWN_ANCHOR, event.anchor, event.start_mark, event.end_mark)  # type: ignore[arg-type]
+        if event.anchor:
+            self.anchor_names.add(event.anchor)
+        return super().compose_node(parent, index)
 
 
 def read_tree(text: str, env: Mapping[str, str]) -> Tree:
@@ -137,6 +142,7 @@ class _Walk:
         except RecursionError:
             self.tree.note((), "is nested too deeply")
         if self.left < 0:
+            self.tree.value = None
             self.tree.problems = [Problem(1, (), "holds far too many values for a config file")]
 
     def wrong(self, path: KeyPath, text: str, line: int | None = None) -> None:
@@ -204,7 +210,7 @@ class _Walk:
         if path[:1] == ("api",):  # it may be a key that begins with a star
             self.wrong(path, "a value that begins with '*' needs quotes around it", line)
             return
-        hint = did_you_mean(str(node.value), self.loader.anchors)
+        hint = did_you_mean(str(node.value), self.loader.anchor_names)
         self.wrong(path, f"there is no anchor '&{brief(str(node.value))}' above{hint}", line)
 
     def scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
@@ -212,7 +218,7 @@ class _Walk:
         tag, text = node.tag.removeprefix(_TAG), node.value
         if node.tag == _UNKNOWN_ANCHOR:
             return self.unknown_anchor(node, path, line)
-        if tag in {node.tag, "binary"}:
+        if tag not in _SCALARS or node.tag == tag:
             return self.wrong(path, "has a YAML tag ('!...'), which means nothing here", line)
         try:
             match tag:
