@@ -8,7 +8,7 @@ and ``PictureError``, never an OSError; a ValueError means that the caller passe
 from rembg_watch.delivery.files import TempFile, copy_result, hash_file, open_temp, reopen_temp, same_content
 from rembg_watch.delivery.folders import space_left, writable
 from rembg_watch.delivery.naming import Owner, Template, candidates, choose, validate_template
-from rembg_watch.delivery.place import commit, place, sync, sync_folder
+from rembg_watch.delivery.placing import commit, place, sync, sync_folder
 from rembg_watch.delivery.sweep import sweep_folder, sweep_temps
 from rembg_watch.delivery.tidy import archive, delete, move_failed
 from rembg_watch.delivery.verify import check_picture

@@ -29,7 +29,7 @@ from rembg_watch.delivery.faults import source_error
 from rembg_watch.delivery.files import PREFIX
 from rembg_watch.delivery.folders import FOLDER_FLAGS, fsync_folder
 from rembg_watch.delivery.naming import numbered
-from rembg_watch.delivery.place import rename_noreplace
+from rembg_watch.delivery.placing import rename_noreplace
 from rembg_watch.errors import SourceChanged
 from rembg_watch.printable import printable
 
@@ -72,7 +72,7 @@ def is_untouched(name: str, folder: int, expected: tuple[int, int]) -> bool:
 
 
 def put_back(name: str, where: int, own_name: str, folder: int) -> str:
-    """Rename a file from the folder ``where`` back to its own name in ``folder``; if that is taken by now, beside it."""
+    """Rename a file from the folder ``where`` back to its own name in ``folder``, or beside that if it is taken."""
     for number in range(1, _MAX_NUMBER):
         back = numbered(own_name, number)
         with suppress(FileExistsError):

@@ -21,7 +21,7 @@ from rembg_watch.delivery.faults import GONE, source_error, target_error
 from rembg_watch.delivery.files import copy_into, hash_file, open_source, open_temp
 from rembg_watch.delivery.folders import fsync_folder, open_target_folder, source_folder
 from rembg_watch.delivery.naming import numbered, with_suffix
-from rembg_watch.delivery.place import commit, place, rename_noreplace, sync, sync_folder
+from rembg_watch.delivery.placing import commit, place, rename_noreplace, sync, sync_folder
 from rembg_watch.errors import FileError, SourceChanged, SourceError, TargetError, TargetTaken
 from rembg_watch.printable import printable
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 def check_picture(file: BinaryIO) -> Header:
     """Check signature, structure and every pixel of a real file; give its format and its size in pixels.
 
+    Only PNG carries checksums. Bytes that were altered in the middle of a lossy WebP or a JPEG still decode, to a
+    picture with a fault; against that stand TLS and the Content-Length.
+
     Raises:
         NotAPicture: empty, a page of text, or anything else without a known signature.
         BrokenPicture: "cut short", where its end is missing, or "damaged", where it has an end but does not decode.

@@ -1,0 +1,312 @@
+"""Photos after their job: archived, deleted or moved, whatever gets in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from rembg_watch import delivery
+from rembg_watch.delivery import aside, placing
+from rembg_watch.errors import SourceChanged, SourceError, TargetError
+
+RECORD = {
+    "code": "rejected",
+    "message": "No object",
+    "hint": "Crop it",
+    "job": 7,
+    "profile": "shop",
+    "attempts": 1,
+    "time": 1.5,
+}
+
+
+@pytest.fixture
+def inbox(tmp_path):
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
+
+
+def photo(inbox, relpath="a/photo.jpg", data=b"original", mtime_ns=1_700_000_000_123_456_789, mode=0o640):
+    path = inbox / relpath
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    path.chmod(mode)
+    os.utime(path, ns=(mtime_ns, mtime_ns))
+    return str(path), (len(data), mtime_ns)
+
+
+def tree(root):
+    return {
+        os.path.relpath(os.path.join(at, name), root): Path(at, name).read_bytes()
+        for at, _, names in os.walk(root)
+        for name in names
+    }
+
+
+@pytest.fixture(params=["one filesystem", "two filesystems", "two bind mounts"])
+def target(request, tmp_path):
+    """A root to move photos to, on the inbox's filesystem, on another, and on the same one behind a bind mount."""
+    if request.param == "two filesystems":
+        return request.getfixturevalue("tmpfs")()
+    (tmp_path / "target").mkdir()
+    if request.param == "two bind mounts":
+        return request.getfixturevalue("mount")("--bind", str(tmp_path / "target"))
+    return tmp_path / "target"
+
+
+def test_an_archived_photo_is_mirrored_and_keeps_its_looks(inbox, target):
+    """Bytes, mtime and mode are those of the original, which is gone; its folder stays."""
+    source, version = photo(inbox)
+    path = delivery.archive(source, str(inbox), str(target), "a/photo.jpg", version)
+    assert path == str(target / "a/photo.jpg")
+    status = os.stat(path)
+    assert (status.st_size, status.st_mtime_ns, stat.S_IMODE(status.st_mode)) == (*version, 0o640)
+    assert tree(target) == {"a/photo.jpg": b"original"}
+    assert tree(inbox) == {}
+    assert (inbox / "a").is_dir()
+
+
+def test_archiving_again_finds_it_archived(inbox, target):
+    """The call is the same after a crash, and gives the same answer."""
+    source, version = photo(inbox)
+    first = delivery.archive(source, str(inbox), str(target), "a/photo.jpg", version)
+    assert delivery.archive(source, str(inbox), str(target), "a/photo.jpg", version) == first
+    os.rmdir(inbox / "a")
+    assert delivery.archive(source, str(inbox), str(target), "a/photo.jpg", version) == first
+    with pytest.raises(SourceChanged):
+        delivery.archive(str(inbox / "never.jpg"), str(inbox), str(target), "never.jpg", version)
+
+
+def test_nothing_in_the_archive_is_overwritten(inbox, target):
+    """The next photo of that name gets a number."""
+    for number, data in enumerate([b"one", b"two", b"six"], 1):
+        source, version = photo(inbox, data=data, mtime_ns=number * 10**12)
+        delivery.archive(source, str(inbox), str(target), "a/photo.jpg", version)
+    assert tree(target) == {"a/photo.jpg": b"one", "a/photo-2.jpg": b"two", "a/photo-3.jpg": b"six"}
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 251 + ".jpg", "two\nlines.jpg", os.fsdecode(b"caf\xe9.jpg"), "-rf", "\u00e9" * 127]
+)
+def test_every_name_can_be_archived_deleted_and_moved(inbox, target, name):
+    """Longest names, newlines and invalid bytes included; the record beside a failed one fits as well."""
+    source, version = photo(inbox, name)
+    path = delivery.archive(source, str(inbox), str(target), name, version)
+    assert os.path.basename(path) == name
+    source, version = photo(inbox, name, b"second", 10**18)
+    path = delivery.move_failed(source, str(inbox), str(target), name, version, RECORD)
+    assert os.path.basename(path) != name
+    assert len(os.listdir(target)) == 3
+    source, version = photo(inbox, name)
+    assert delivery.delete(source, version, inbox=str(inbox))
+    assert os.listdir(inbox) == []
+
+
+def test_a_newer_version_is_left_alone(inbox, target):
+    """Size or mtime differ: neither archived nor deleted nor moved."""
+    source, (size, mtime_ns) = photo(inbox)
+    for other in ((size + 1, mtime_ns), (size, mtime_ns + 1)):
+        for act in (
+            lambda version: delivery.delete(source, version, inbox=str(inbox)),
+            lambda version: delivery.archive(source, str(inbox), str(target), "a/photo.jpg", version),
+            lambda version: delivery.move_failed(source, str(inbox), str(target), "a/photo.jpg", version, RECORD),
+        ):
+            with pytest.raises(SourceChanged):
+                act(other)
+    assert tree(inbox) == {"a/photo.jpg": b"original"}
+    assert tree(target) == {}
+
+
+def test_a_photo_that_somebody_is_writing_stays(inbox, target):
+    """The kernel tells of an open writer; what it writes afterwards is not lost."""
+    source, version = photo(inbox)
+    with open(source, "r+b") as writer:
+        for act in (
+            lambda: delivery.delete(source, version, inbox=str(inbox)),
+            lambda: delivery.archive(source, str(inbox), str(target), "a/photo.jpg", version),
+        ):
+            with pytest.raises(SourceChanged):
+                act()
+        writer.write(b"NEW")
+    assert tree(inbox) == {"a/photo.jpg": b"NEWginal"}
+    assert tree(target) == {}
+
+
+def test_deleting_twice_is_as_good_as_once(inbox):
+    """True for the one that did it, False afterwards; without its folder, too."""
+    source, version = photo(inbox)
+    assert delivery.delete(source, version, inbox=str(inbox)) is True
+    assert delivery.delete(source, version) is False
+    os.rmdir(inbox / "a")
+    assert delivery.delete(source, version, inbox=str(inbox)) is False
+
+
+def test_an_inbox_that_is_not_mounted_is_not_a_deleted_photo(tmp_path, inbox):
+    """The root is missing, so nothing is known about the photo: not gone, and not a changed version."""
+    source, version = photo(inbox)
+    inbox.rename(tmp_path / "away")
+    (tmp_path / "target").mkdir()
+    for act in (
+        lambda: delivery.delete(source, version, inbox=str(inbox)),
+        lambda: delivery.archive(source, str(inbox), str(tmp_path / "target"), "a/photo.jpg", version),
+    ):
+        with pytest.raises(SourceError, match=r"the inbox .* is not there") as caught:
+            act()
+        assert not isinstance(caught.value, SourceChanged)
+
+
+def test_a_link_on_the_way_to_a_photo_is_not_followed(tmp_path, inbox):
+    """A sub-folder of the inbox swapped for a link does not make the daemon delete or move files elsewhere."""
+    (tmp_path / "target").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    _, version = photo(elsewhere, "photo.jpg")
+    (inbox / "a").symlink_to(elsewhere, target_is_directory=True)
+    source = str(inbox / "a/photo.jpg")
+    with pytest.raises(SourceError, match="link"):
+        delivery.delete(source, version, inbox=str(inbox))
+    with pytest.raises(SourceError, match="link"):
+        delivery.archive(source, str(inbox), str(tmp_path / "target"), "a/photo.jpg", version)
+    assert tree(elsewhere) == {"photo.jpg": b"original"}
+
+
+def test_a_link_or_a_fifo_in_the_inbox_is_left_alone(tmp_path, inbox):
+    """Only regular files are moved or removed."""
+    (tmp_path / "target").mkdir()
+    real, version = photo(tmp_path, "real.jpg")
+    (inbox / "link.jpg").symlink_to(real)
+    os.mkfifo(inbox / "fifo.jpg")
+    for name in ("link.jpg", "fifo.jpg"):
+        with pytest.raises(SourceError):
+            delivery.delete(str(inbox / name), version, inbox=str(inbox))
+        with pytest.raises(SourceError):
+            delivery.archive(str(inbox / name), str(inbox), str(tmp_path / "target"), name, version)
+    assert sorted(os.listdir(inbox)) == ["fifo.jpg", "link.jpg"]
+
+
+def test_a_failed_photo_has_the_reason_beside_it(inbox, target):
+    """NAME.error.json holds the record as it was given; moving again writes it again."""
+    source, version = photo(inbox)
+    for _ in range(2):
+        path = delivery.move_failed(source, str(inbox), str(target), "a/photo.jpg", version, RECORD)
+    assert path == str(target / "a/photo.jpg")
+    assert json.loads((target / "a/photo.jpg.error.json").read_text()) == RECORD
+    assert sorted(tree(target)) == ["a/photo.jpg", "a/photo.jpg.error.json"]
+
+
+def test_a_full_archive_is_a_hold_and_the_original_stays(inbox, tmpfs):
+    """Nothing of the copy is left, nothing of the original is lost."""
+    root = tmpfs(64)
+    source, version = photo(inbox, data=b"x" * 200_000)
+    with pytest.raises(TargetError) as caught:
+        delivery.archive(source, str(inbox), str(root), "a/photo.jpg", version)
+    assert caught.value.code == "full"
+    assert tree(root) == {}
+    assert len(tree(inbox)["a/photo.jpg"]) == 200_000
+
+
+def test_a_missing_archive_is_a_hold(tmp_path, inbox):
+    """It is not made silently."""
+    source, version = photo(inbox)
+    with pytest.raises(TargetError) as caught:
+        delivery.archive(source, str(inbox), str(tmp_path / "gone"), "a/photo.jpg", version)
+    assert caught.value.code == "missing"
+    assert not (tmp_path / "gone").exists()
+
+
+def test_it_is_said_which_side_is_read_only(tmp_path, inbox, read_only):
+    """A read-only inbox is the source's fault, a read-only archive the target's; the copy is made once only."""
+    (tmp_path / "target").mkdir()
+    source, version = photo(inbox)
+    locked_in, locked_out = read_only(inbox), read_only(tmp_path / "target")
+    for _ in range(2):
+        with pytest.raises(SourceError):
+            delivery.archive(
+                str(locked_in / "a/photo.jpg"), str(locked_in), str(tmp_path / "target"), "a/photo.jpg", version
+            )
+    assert tree(tmp_path / "target") == {"a/photo.jpg": b"original"}
+    with pytest.raises(SourceError):
+        delivery.delete(str(locked_in / "a/photo.jpg"), version, inbox=str(locked_in))
+    with pytest.raises(TargetError) as caught:
+        delivery.archive(source, str(inbox), str(locked_out), "b/photo.jpg", version)
+    assert caught.value.code == "readonly"
+    assert tree(inbox) == {"a/photo.jpg": b"original"}
+
+
+def test_a_version_that_arrived_while_the_old_one_was_aside_stays_beside_it(inbox):
+    """Both are put where intake finds them; none is lost."""
+    source, version = photo(inbox, "photo.jpg")
+    private = inbox / aside.aside_name("photo.jpg")
+    private.mkdir()
+    os.rename(source, private / "photo.jpg")
+    os.truncate(private / "photo.jpg", 3)
+    (inbox / "photo.jpg").write_bytes(b"newer")
+    with pytest.raises(SourceChanged):
+        delivery.delete(source, version, inbox=str(inbox))
+    assert tree(inbox) == {"photo.jpg": b"newer", "photo-2.jpg": b"ori"}
+
+
+def test_the_sweep_puts_back_what_a_crash_left_aside(inbox):
+    """A photo set aside by a daemon that died is no hidden file for ever."""
+    source, _ = photo(inbox, "a/photo.jpg")
+    private = inbox / "a" / aside.aside_name("photo.jpg")
+    private.mkdir()
+    os.rename(source, private / "photo.jpg")
+    assert delivery.sweep_temps(str(inbox)) == [source]
+    assert tree(inbox) == {"a/photo.jpg": b"original"}
+    assert os.listdir(inbox / "a") == ["photo.jpg"]
+
+
+@pytest.mark.parametrize("means", ["flag", "link"])
+@pytest.mark.parametrize("kind", ["archive", "failed", "delete"])
+def test_killed_at_any_step_the_next_run_finishes_without_loss(tmp_path, target, killed_at, kind, means):
+    """SIGKILL before each single step: the photo is whole in one place at least, and running again ends as if unbroken."""
+    for step in range(500):
+        inbox, there = tmp_path / f"in{step}", target / f"t{step}"
+        there.mkdir(parents=True)
+        source, version = photo(inbox)
+        where = (source, str(inbox), str(there), "a/photo.jpg", version)
+        call = {
+            "archive": lambda where=where: delivery.archive(*where),
+            "failed": lambda where=where: delivery.move_failed(*where, {"code": "x"}),
+            "delete": lambda where=where: delivery.delete(where[0], where[4], inbox=where[1]),
+        }[kind]
+        was_killed = killed_at(step, call, means)
+        arrived = tree(there).get("a/photo.jpg")
+        if kind != "delete":
+            assert b"original" in [*tree(inbox).values(), arrived], f"killed at step {step}: the photo is lost"
+            assert arrived in {None, b"original"}, f"killed at step {step}: half there"
+        call()
+        delivery.sweep_temps(str(there))
+        expected = {"archive": ["a/photo.jpg"], "failed": ["a/photo.jpg", "a/photo.jpg.error.json"], "delete": []}[kind]
+        assert sorted(tree(there)) == expected, f"killed at step {step}"
+        assert os.listdir(inbox / "a") == [], f"killed at step {step}"
+        if not was_killed:
+            break
+    assert step > 5
+    assert not was_killed
+
+
+def test_without_leases_identity_still_guards(inbox, monkeypatch):
+    """Where the kernel tells nothing of writers, size and mtime still decide."""
+    monkeypatch.setattr(aside, "is_being_written", lambda _: False)
+    source, version = photo(inbox)
+    with open(source, "ab") as writer:
+        writer.write(b"more")
+    with pytest.raises(SourceChanged):
+        delivery.delete(source, version, inbox=str(inbox))
+    assert tree(inbox) == {"a/photo.jpg": b"originalmore"}
+
+
+def test_moving_by_link_is_as_safe(inbox, tmp_path, monkeypatch):
+    """On a filesystem without RENAME_NOREPLACE the archive's files are not overwritten either."""
+    monkeypatch.setattr(placing, "_renameat2", None)
+    (tmp_path / "target").mkdir()
+    for number in (1, 2):
+        source, version = photo(inbox, data=str(number).encode(), mtime_ns=number * 10**12)
+        delivery.archive(source, str(inbox), str(tmp_path / "target"), "photo.jpg", version)
+    assert tree(tmp_path / "target") == {"photo.jpg": b"1", "photo-2.jpg": b"2"}
+    assert tree(inbox) == {}
