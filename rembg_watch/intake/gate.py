@@ -8,13 +8,13 @@ from __future__ import annotations
 import heapq
 import os
 import stat as statmodes
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
-from rembg_watch.intake import completeness, preflight
+from rembg_watch.intake import completeness
 from rembg_watch.intake.completeness import Gone, Identity, NotAFile
 from rembg_watch.intake.readiness import Decode, Facts, How, Look, Moment, Ready, Timings, Wait, decide
 from rembg_watch.jobs.model import Arrival, Unready, Version
@@ -95,7 +95,9 @@ class Gate:
         wall: Callable[[], float],
         timings: Timings,
         adopt: Adopt | None = None,
+        retry_handover: bool = True,
     ) -> None:
+        self._retry_handover = retry_handover
         self._store = store
         self._on_arrivals = on_arrivals
         self._on_decode = on_decode
@@ -159,13 +161,7 @@ class Gate:
             return
         candidate.decoding = False
         if candidate.facts is not None and candidate.identity == order.identity:
-            refusal = candidate.facts.refusal if damage is None else preflight.refuse_damaged(damage)
-            candidate.facts = replace(
-                candidate.facts,
-                decoded=damage is None,
-                damage=damage or "",
-                refusal=None if damage is None else refusal,
-            )
+            candidate.facts = candidate.facts.with_decode(damage)
         self._at(candidate, self._clock())
 
     def undecided(self, order: DecodeOrder) -> None:
@@ -283,8 +279,7 @@ class Gate:
             return True  # what was read may belong to neither version: look again when it is quiet
         candidate.facts = seen.facts
         if before is not None and before.decoded is not None and seen.facts.kind is not None:
-            refusal = seen.facts.refusal if before.decoded else before.refusal
-            candidate.facts = replace(seen.facts, decoded=before.decoded, damage=before.damage, refusal=refusal)
+            candidate.facts = seen.facts.with_decode(None if before.decoded else before.damage)
         return True
 
     def _look_again(self, candidate: Candidate) -> None:
@@ -324,6 +319,8 @@ class Gate:
             if arrivals:
                 self._on_arrivals(arrivals)
         except Exception:
+            if not self._retry_handover:
+                raise
             # The files are still there and still ours to hand over: a job table that is locked now is not later.
             log.exception("intake.handover_failed", files=len(finished))
             again = self._clock() + HANDOVER_RETRY

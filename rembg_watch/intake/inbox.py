@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from rembg_watch.intake.names import ignored_path
+from rembg_watch.jobs.model import Unready
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -135,6 +136,9 @@ class Inbox:
     def scan_seconds(self) -> float:
         """How often it is scanned whole: rarely where events come, often where they do not."""
         return min(self.folder.rescan, 5.0) if self.mode is Mode.SCAN else self.folder.rescan
+
+    def ignored_files(self) -> list[Unready]:
+        return [Unready(self.name, path, "ignored", reason, since) for path, reason, since in self.ignored.listed()]
 
     def status(self) -> RootStatus:
         return RootStatus(self.name, self.health, self.mode, self.message)

@@ -22,13 +22,12 @@ from rembg_watch.intake.inbox import Health, Inbox, RootStatus
 from rembg_watch.intake.patrol import Left, Offer, Patrol, Rounds, Scanned
 from rembg_watch.intake.readiness import How, Timings
 from rembg_watch.intake.watcher import News, paths_of
-from rembg_watch.jobs.model import Unready
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rembg_watch.config.model import Folder
-    from rembg_watch.jobs.model import Arrival
+    from rembg_watch.jobs.model import Arrival, Unready
 
 log = structlog.get_logger()
 
@@ -169,9 +168,7 @@ class Intake:
         """Give what is in the inboxes and not handed over, and why: candidates, then the ignored (1000 an inbox)."""
         files = self._gate.unready()
         for inbox in self._patrol.inboxes:
-            files += [
-                Unready(inbox.name, path, "ignored", reason, since) for path, reason, since in inbox.ignored.listed()
-            ]
+            files += inbox.ignored_files()
         return files
 
     def counts(self) -> dict[str, int]:

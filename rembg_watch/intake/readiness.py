@@ -12,11 +12,12 @@ Times are seconds of one monotonic clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING
 
 from rembg_watch.imagefile import Ending, Kind
+from rembg_watch.intake.preflight import refuse_damaged
 
 if TYPE_CHECKING:
     from rembg_watch.jobs.model import Refusal
@@ -77,6 +78,12 @@ class Facts:
     """Whether it decodes whole; None while nobody tried."""
     damage: str = ""
     """Why it does not."""
+
+    def with_decode(self, damage: str | None) -> Facts:
+        """Give the facts with the answer of a full decode: None if the picture is whole, else what is wrong."""
+        if damage is None:
+            return replace(self, decoded=True, damage="", refusal=None)
+        return replace(self, decoded=False, damage=damage, refusal=refuse_damaged(damage))
 
 
 @dataclass(frozen=True, slots=True)
