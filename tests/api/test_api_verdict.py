@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rembg_watch.api.options import Options
 from rembg_watch.api.picture import picture_verdict
 from rembg_watch.api.verdict import (
     CODES,
@@ -24,7 +25,6 @@ from rembg_watch.api.verdict import (
     judge,
     parse_retry_after,
 )
-from rembg_watch.api.options import Options
 from rembg_watch.errors import (
     AccountRefused,
     AnswerLost,
@@ -44,7 +44,9 @@ NOW = 1_800_000_000.0
 UNSENT = (Stage.CONNECTING, Stage.SENDING)
 
 
-def said(status: int, body: object, *, stage: Stage = Stage.RECEIVING, headers: dict[str, str] | None = None) -> Verdict:
+def said(
+    status: int, body: object, *, stage: Stage = Stage.RECEIVING, headers: dict[str, str] | None = None
+) -> Verdict:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return judge(status, headers or {}, raw, None, stage, NOW)
 
@@ -203,7 +205,9 @@ def test_200_without_a_picture():
     """A 200 that brings no picture may have been paid; an error in it is still understood."""
     for body in (b"", b"garbage", b"\x00\x01\x02" * 50):
         assert (said(200, body).code, said(200, body).charge) == ("not-a-picture", Charge.POSSIBLY)
-    verdict = said(200, {"error": "You've reached your monthly limit. Consider purchasing more credits.", "status": 429})
+    verdict = said(
+        200, {"error": "You've reached your monthly limit. Consider purchasing more credits.", "status": 429}
+    )
     assert (verdict.about, verdict.code, verdict.charge) == (About.CREDITS, "monthly", Charge.POSSIBLY)
     assert said(200, b"\x89PNG\r\n\x1a\n....").charge is Charge.CHARGED
 
