@@ -5,7 +5,16 @@ that are no UTF-8 as lone surrogates). Errors are ``TargetError`` (with the code
 and ``PictureError``, never an OSError; a ValueError means that the caller passed a path that leads out of its root.
 """
 
-from rembg_watch.delivery.files import TempFile, copy_result, hash_file, open_temp, reopen_temp, same_content
+from rembg_watch.delivery.copying import copy_result
+from rembg_watch.delivery.files import (
+    TempFile,
+    hash_file,
+    open_source,
+    open_temp,
+    reopen_temp,
+    same_content,
+    temp_tag,
+)
 from rembg_watch.delivery.folders import space_left, writable
 from rembg_watch.delivery.naming import Owner, Template, candidates, choose, validate_template
 from rembg_watch.delivery.placing import commit, place, sync, sync_folder
@@ -26,6 +35,7 @@ __all__ = [
     "delete",
     "hash_file",
     "move_failed",
+    "open_source",
     "open_temp",
     "place",
     "reopen_temp",
@@ -35,6 +45,7 @@ __all__ = [
     "sweep_temps",
     "sync",
     "sync_folder",
+    "temp_tag",
     "validate_template",
     "writable",
 ]

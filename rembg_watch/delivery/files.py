@@ -1,8 +1,7 @@
-"""Temporary files in a target's own folder, what they are filled with, and the hashes of files."""
+"""Temporary files in a target's own folder, and files that are read: opened without a surprise, known by their hash."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import io
 import os
@@ -15,7 +14,7 @@ from blake3 import blake3
 
 from rembg_watch.delivery.faults import source_error, target_error
 from rembg_watch.delivery.folders import open_target_folder
-from rembg_watch.errors import SourceChanged, SourceError, TargetError
+from rembg_watch.errors import SourceError, TargetError
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
@@ -28,9 +27,6 @@ SUFFIX = ".part"
 _TAG = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _CHUNK = 256 * 1024
 _TRIES = 5
-_FICLONE = 0x40049409
-"""ioctl of linux/fs.h: share the other file's blocks (btrfs, XFS, bcachefs)."""
-_NO_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM, errno.EBADF}
 
 
 def temp_name(tag: str) -> str:
@@ -38,6 +34,15 @@ def temp_name(tag: str) -> str:
     if not _TAG.fullmatch(tag):
         raise ValueError(f"not a tag: {tag!r}")
     return PREFIX + tag + SUFFIX
+
+
+def temp_tag(path: str) -> str:
+    """Give the tag in a temporary file's path; ValueError where it is none."""
+    name = os.path.basename(path)
+    tag = name.removeprefix(PREFIX).removesuffix(SUFFIX)
+    if name != PREFIX + tag + SUFFIX or not _TAG.fullmatch(tag):
+        raise ValueError(f"not a temporary file of ours: {printable(path)}")
+    return tag
 
 
 class _TargetFile(io.FileIO):
@@ -258,63 +263,3 @@ def same_content(path: str, content_hash: str, size: int) -> bool:
             return status.st_size == size and _hash(file, path) == (content_hash, size)
     except SourceError:
         return False
-
-
-def copy_into(source: BinaryIO, temp: TempFile) -> None:
-    """Fill ``temp`` with the source's bytes: by shared blocks where possible, else in the kernel, else by hand.
-
-    Raises:
-        SourceError: the source can't be read; TargetError: the copy can't be written.
-    """
-    reader, writer = source.fileno(), temp.file.fileno()
-    try:
-        fcntl.ioctl(writer, _FICLONE, reader)
-    except OSError as error:
-        if error.errno not in _NO_REFLINK:
-            raise target_error(error, temp.path) from error
-    else:
-        return
-    at = 0
-    try:
-        while count := os.copy_file_range(reader, writer, 1 << 30, at, at):
-            at += count
-    except OSError as error:
-        if error.errno not in _NO_REFLINK:
-            raise target_error(error, temp.path) from error
-    # By hand from where the kernel stopped: nowhere, as a rule. It may also give up early and say 0 (FUSE, 9p).
-    source.seek(at)
-    temp.file.seek(at)
-    while True:
-        try:
-            chunk = source.read(_CHUNK)
-        except OSError as error:
-            raise source_error(error, str(source.name), "read") from error
-        if not chunk:
-            return
-        temp.file.write(chunk)
-
-
-def copy_result(source_path: str, root: str, relpath: str, tag: str, expected_hash: str) -> TempFile:
-    """Copy an earlier result into a temporary file for another output, and verify what arrived.
-
-    Raises:
-        SourceChanged: the earlier result is gone, or its bytes are no longer ``expected_hash``.
-        SourceError: it can't be read.
-        TargetError: the copy can't be written.
-    """
-    source, _ = open_source(source_path)
-    with source:
-        temp = open_temp(root, relpath, tag)
-        try:
-            copy_into(source, temp)
-            arrived, _ = hash_file(temp.file)
-        except BaseException:
-            temp.discard()
-            raise
-    if arrived != expected_hash:
-        temp.discard()
-        raise SourceChanged(
-            f"{printable(source_path)} is not the result that was delivered there",
-            "It was edited or replaced since, so it is not used for another picture.",
-        )
-    return temp

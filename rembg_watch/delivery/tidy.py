@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 
 from rembg_watch.delivery.aside import changed, is_being_written, is_untouched, is_version, put_back, remove
+from rembg_watch.delivery.copying import copy_into
 from rembg_watch.delivery.faults import GONE, source_error, target_error
-from rembg_watch.delivery.files import copy_into, hash_file, open_source, open_temp
+from rembg_watch.delivery.files import hash_file, open_source, open_temp
 from rembg_watch.delivery.folders import fsync_folder, open_target_folder, source_folder
 from rembg_watch.delivery.naming import numbered, with_suffix
 from rembg_watch.delivery.placing import commit, place, rename_noreplace, sync, sync_folder

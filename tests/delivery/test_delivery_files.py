@@ -15,6 +15,9 @@ from rembg_watch import delivery
 from rembg_watch.delivery import files, placing
 from rembg_watch.errors import SourceChanged, SourceError, TargetError, TargetTaken
 
+# The children that these tests fork do nothing but file work; another test's idle threads are no danger to that.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 
 def put(root, relpath, data=b"picture", *, replace=False, tag="t1", **more):
     with delivery.open_temp(str(root), relpath, tag) as temp:
@@ -373,6 +376,14 @@ def test_a_tag_can_not_lead_elsewhere(tmp_path, tag):
     """A tag is a few plain characters."""
     with pytest.raises(ValueError, match="not a tag"):
         delivery.open_temp(str(tmp_path), "photo.webp", tag)
+
+
+def test_a_tag_is_read_back_from_the_path():
+    """What the job table remembers is the path; anything else than a path of ours is refused."""
+    assert delivery.temp_tag("/out/a/" + files.temp_name("7-c0ffee")) == "7-c0ffee"
+    for path in ("/out/photo.webp", "/out/.rembg-watch-.part", "/out/.rembg-watch-a b.part", ".rembg-watch-x"):
+        with pytest.raises(ValueError, match="not a temporary file"):
+            delivery.temp_tag(path)
 
 
 def test_a_discarded_file_leaves_nothing(tmp_path):

@@ -13,6 +13,9 @@ from rembg_watch import delivery
 from rembg_watch.delivery import aside, placing
 from rembg_watch.errors import SourceChanged, SourceError, TargetError
 
+# The children that these tests fork do nothing but file work; another test's idle threads are no danger to that.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 RECORD = {
     "code": "rejected",
     "message": "No object",
