@@ -1,0 +1,320 @@
+"""``rembg-watch remove``: one-off removal without a daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from pydantic import ValidationError
+
+from rembg_watch.api.client import RembgClient
+from rembg_watch.api.options import Options
+from rembg_watch.cli import report
+from rembg_watch.cli.bars import Bars
+from rembg_watch.cli.targets import STREAM, Order, kind_of, orders
+from rembg_watch.config.key import VARIABLE
+from rembg_watch.config.load import find_config, load_config
+from rembg_watch.config.written import ApiConfig
+from rembg_watch.delivery.files import open_temp
+from rembg_watch.delivery.naming import numbered
+from rembg_watch.delivery.placing import commit
+from rembg_watch.errors import (
+    EXIT_SOME_FAILED,
+    ApiError,
+    ConfigError,
+    ImageRejected,
+    RembgWatchError,
+    SourceError,
+    TargetError,
+    TargetTaken,
+    TooFast,
+)
+from rembg_watch.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rembg_watch.api.removal import Removal
+    from rembg_watch.config.model import Config
+    from rembg_watch.imagefile import Kind
+
+MAX_WAITS = 6
+"""How often a picture waits when the API says "too fast", which costs nothing."""
+LONGEST_WAIT = 60.0
+"""Seconds of one such wait at most."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How the API is reached."""
+
+    key: str
+    api: ApiConfig
+
+    def client(self) -> RembgClient:
+        api = self.api
+        return RembgClient(
+            self.key,
+            url=api.url,
+            usage_url=api.usage_url,
+            connect_timeout=api.connect_timeout,
+            read_timeout=api.read_timeout,
+            pool_size=1,
+        )
+
+
+def _config(named: str | None, *, needed: bool, env: Mapping[str, str]) -> Config | None:
+    """Load the config that was named, or one in the usual places; without any, the environment has to do."""
+    if named is not None or needed or env.get("REMBG_WATCH_CONFIG"):
+        return load_config(find_config(named, env), env)
+    try:
+        path = find_config(None, env)
+    except ConfigError:
+        return None
+    # The daemon's config in /etc is rightly closed to others, who have a key of their own.
+    if env.get(VARIABLE) and not os.access(path, os.R_OK):
+        return None
+    return load_config(path, env)
+
+
+def _access(config: Config | None, url: str | None, env: Mapping[str, str]) -> Access:
+    api = config.api if config else ApiConfig()
+    if url is not None:
+        try:
+            api = ApiConfig.model_validate({**api.model_dump(exclude={"key"}), "url": url})
+        except ValidationError as error:
+            raise click.UsageError(f"--url {_said(error)}") from error
+    if config is not None:
+        return Access(config.require_key(), api)
+    key = env.get(VARIABLE, "").strip()
+    if not key:
+        raise ConfigError([f"there is no API key: set {VARIABLE}, or name a config with -c"])
+    return Access(key, api)
+
+
+def _said(error: ValidationError) -> str:
+    return error.errors()[0]["msg"].removeprefix("Value error, ")
+
+
+def _options(config: Config | None, profile: str | None, flags: Mapping[str, Any], kind: Kind | None) -> Options:
+    """Give the profile's options, with what was typed on top; OUT's ending decides a format that nothing else does."""
+    values: dict[str, Any] = {}
+    if profile is not None:
+        assert config is not None
+        if profile not in config.profiles:
+            known = ", ".join(sorted(config.profiles)) or "none"
+            raise click.UsageError(f"there is no profile '{printable(profile)}' in {config.path}; there are: {known}")
+        values = config.profiles[profile].options.model_dump(exclude_unset=True)
+    values |= {name: value for name, value in flags.items() if value is not None}
+    if kind is not None:
+        values.setdefault("format", kind)
+    try:
+        options = Options.model_validate(values)
+    except ValidationError as error:
+        where = ", ".join("--" + str(part).replace("_", "-") for part in error.errors()[0]["loc"][:1])
+        raise click.UsageError(f"{where}: {_said(error)}" if where else _said(error)) from error
+    if kind is not None and options.format is not kind:
+        raise click.UsageError(f"OUT has the ending of {kind.value}, but the format is {options.format.value}")
+    return options
+
+
+class _Work:
+    """The pictures of one command, one after the other."""
+
+    def __init__(self, client: RembgClient, options: Options, bars: Bars, *, force: bool, as_base64: bool) -> None:
+        self._client = client
+        self._options = options
+        self._bars = bars
+        self._force = force
+        self._as_base64 = as_base64
+
+    def do(self, order: Order) -> tuple[Removal, str | None]:
+        """Do one picture and give the result with the path it has, or None where it has none.
+
+        Raises:
+            RembgWatchError: by what went wrong.
+        """
+        if order.target is None or self._as_base64:
+            return self._send(order, None if self._as_base64 else sys.stdout.buffer), None
+        target = str(order.target.absolute())
+        if not self._force and os.path.lexists(target):
+            raise TargetError(
+                f"{printable(str(order.target))} is there already",
+                "Nothing was sent. Use --force to replace it, or -o for another place.",
+                "taken",
+            )
+        root, name = os.path.split(target)
+        if not Path(root).is_dir():
+            raise TargetError(
+                f"there is no folder {printable(root)}",
+                "Nothing was sent. Make it, or name another with -o.",
+                "missing",
+            )
+        with open_temp(root, name, f"remove-{os.getpid()}") as temp:
+            removal = self._send(order, temp.file)
+            number = 1
+            while True:
+                try:
+                    return removal, commit(temp, numbered(target, number), replace=self._force)
+                except TargetTaken:  # it came while we were at it; what was paid for is kept beside it
+                    number += 1
+
+    def _send(self, order: Order, out: Any) -> Removal:
+        for waits in range(MAX_WAITS + 1):
+            try:
+                return self._client.remove(
+                    order.source if order.source is not None else sys.stdin.buffer,
+                    self._options,
+                    to=out,
+                    as_base64=self._as_base64,
+                    on_upload=self._bars.upload,
+                    on_download=self._bars.download,
+                )
+            except TooFast as error:
+                if waits == MAX_WAITS or order.source is None:
+                    raise
+                time.sleep(min(error.verdict.retry_after or 2.0**waits, LONGEST_WAIT))
+        raise AssertionError("unreachable")
+
+
+def _exit_code(error: RembgWatchError) -> int:
+    # 73 is for what can't be written; a photo that can't be read is work that failed.
+    return EXIT_SOME_FAILED if isinstance(error, SourceError) else error.exit_code
+
+
+def _stops_all(error: RembgWatchError) -> bool:
+    return isinstance(error, ApiError) and not isinstance(error, ImageRejected)
+
+
+def _note(order: Order, removal: Removal, path: str | None) -> dict[str, Any]:
+    return {
+        "source": str(order.source or STREAM),
+        "output": path,
+        "ok": True,
+        "format": removal.kind.value,
+        "width": removal.width,
+        "height": removal.height,
+        "bytes": removal.size,
+        "seconds": round(removal.seconds, 3),
+        "base64": removal.base64,
+    }
+
+
+def _failure(order: Order, error: RembgWatchError) -> dict[str, Any]:
+    charge = error.verdict.charge.value if isinstance(error, ApiError) else "not charged"
+    return {
+        "source": str(order.source or STREAM),
+        "output": None,
+        "ok": False,
+        "error": {"message": error.message, "hint": error.hint, "charge": charge},
+    }
+
+
+@click.command("remove", short_help="remove backgrounds once, without a daemon")
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option("--profile", help="Take the options of this profile; those typed here go on top.")
+@click.option("-c", "--config", "config_path", metavar="CONFIG", help="The config file.")
+@click.option("-f", "--format", help="webp, png, jpeg or bmp.  [default: OUT's ending, else webp]")
+@click.option("--w", type=int, help="Target width in pixels, 1..10000; the aspect ratio is kept.")
+@click.option("--h", type=int, help="Target height in pixels, 1..10000; with --w, the largest that fits.")
+@click.option("--exact-resize/--no-exact-resize", default=None, help="Force exactly w x h; may distort.")
+@click.option("--mask/--no-mask", default=None, help="Give only the alpha mask.")
+@click.option("--bg-color", help="Solid background: #RGB, #RGBA, #RRGGBB, #RRGGBBAA or a CSS colour name.")
+@click.option("--angle", type=float, help="Rotation in degrees after processing, -360..360.")
+@click.option("--expand/--no-expand", default=None, help="Pad (or do not) so that a rotated picture is not cropped.")
+@click.option("-o", "--output", "out", metavar="OUT", help="A file, a folder, or - for stdout.")
+@click.option("--force", is_flag=True, help="Replace files that exist. A source is never replaced.")
+@click.option("--base64", "as_base64", is_flag=True, help="Print a data: URL for each picture; write no file.")
+@click.option("--url", help="The API's address.  [default: api.url of the config]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list of what became of each picture.")
+def command(
+    images: tuple[str, ...],
+    profile: str | None,
+    config_path: str | None,
+    out: str | None,
+    force: bool,
+    as_base64: bool,
+    url: str | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Remove the background of each IMAGE; - reads one from stdin and writes to stdout.
+
+    The result lies beside its source: photo.jpg makes photo.webp, and photo.webp makes photo-cutout.webp. The key and
+    the address come from the config, else the key from $REMBG_API_KEY. What the API would refuse is not sent. Each
+    picture costs one credit.
+    """
+    if as_base64 and out is not None:
+        raise click.UsageError("--base64 prints to stdout: leave -o out")
+    kind = kind_of(out, len(images))
+    config = _config(config_path, needed=profile is not None, env=os.environ)
+    options = _options(config, profile, flags, kind)
+    todo = orders(images, out, options.extension)
+    to_stdout = not as_base64 and any(order.target is None for order in todo)
+    if to_stdout and as_json:
+        raise click.UsageError("--json and a picture can't both go to stdout: use -o FILE or --base64")
+    if to_stdout and sys.stdout.isatty():
+        raise click.UsageError("a picture is not for a terminal: use -o FILE, or redirect stdout")
+    if not as_base64 and out is not None and (len(todo) > 1 or out.endswith("/")):
+        _make_folder(out)
+    notes: list[dict[str, Any]] = []
+    failed: list[RembgWatchError] = []
+    try:
+        with _access(config, url, os.environ).client() as client, Bars(len(todo)) as bars:
+            work = _Work(client, options, bars, force=force, as_base64=as_base64)
+            for order in todo:
+                name = printable(str(order.source)) if order.source else "stdin"
+                bars.begin(name)
+                try:
+                    removal, path = work.do(order)
+                except RembgWatchError as error:
+                    bars.end()
+                    failed.append(error)
+                    notes.append(_failure(order, error))
+                    if len(todo) > 1:
+                        click.echo(f"{name}:", err=True)
+                    report(error)
+                    if isinstance(error, ApiError) and error.verdict.charge.value != "not charged":
+                        click.echo(f"  It was {error.verdict.charge.value}.", err=True)
+                    if _stops_all(error):
+                        break
+                    continue
+                bars.end()
+                notes.append(_note(order, removal, path))
+                if not as_json:
+                    _say(name, removal, path)
+    finally:
+        if as_json:
+            click.echo(json.dumps(notes, indent=2))
+    if failed:
+        left = len(todo) - len(notes)
+        if left:
+            click.echo(f"rembg-watch: {left} more not tried: it would be the same for them.", err=True)
+        codes = {_exit_code(error) for error in failed}
+        sys.exit(_exit_code(failed[-1]) if left or len(codes) == 1 else EXIT_SOME_FAILED)
+
+
+def _make_folder(out: str) -> None:
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TargetError(
+            f"can't make the folder {printable(out)}: {error.strerror}", "Nothing was sent. Name another with -o."
+        ) from error
+
+
+def _say(name: str, removal: Removal, path: str | None) -> None:
+    if removal.base64 is not None:
+        click.echo(removal.base64)
+        return
+    what = f"{removal.width} x {removal.height} px, {removal.kind.value}, {removal.size / 1024:.1f} KB"
+    click.echo(
+        f"{name} -> {printable(os.path.relpath(path)) if path else 'stdout'}  ({what}, {removal.seconds:.1f} s)",
+        err=path is None,
+    )
