@@ -1,0 +1,235 @@
+"""What ``check`` looks at on this machine: the state directory, the folders, the kernel's limits, what is installed."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import importlib.util
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rembg_watch.cli import findings
+from rembg_watch.cli.findings import Finding, fail, ok, warn
+from rembg_watch.config.yamltree import read_tree
+from rembg_watch.errors import EXIT_CANT_WRITE, StateError
+from rembg_watch.intake.filesystems import MountTable, mount_of
+from rembg_watch.jobs.database import Database
+from rembg_watch.jobs.lock import running_pid
+from rembg_watch.jobs.mounts import network_type
+from rembg_watch.jobs.sqlite import sqlite3
+from rembg_watch.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rembg_watch.config.model import Config, Folder
+    from rembg_watch.intake.filesystems import Mount
+
+_SYSCTLS = Path("/proc/sys/fs/inotify")
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path))
+
+
+def _standing(path: Path) -> Path:
+    """Give the path itself, or the nearest folder above it that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _write_probe(folder: Path) -> OSError | None:
+    """Try to write for real, as permissions alone do not tell of read-only mounts and service sandboxes."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".rembg-watch-check-", suffix=".part") as file:
+            file.write(b"probe")
+            file.flush()
+    except OSError as error:
+        return error
+    return None
+
+
+def state(config: Config) -> Iterator[Finding]:
+    """Look at the state directory and the job database in it."""
+    directory = config.state_dir
+    shown = _shown(directory)
+    standing = _standing(directory)
+    if (kind := network_type(standing)) is not None:
+        yield fail(
+            "state_dir",
+            f"{shown} is on a network filesystem ({kind}), where SQLite loses data",
+            "Set state_dir to a local directory.",
+            EXIT_CANT_WRITE,
+        )
+        return
+    if (error := _write_probe(standing)) is not None:
+        what = "can't be written" if standing == directory else f"can't be made in {_shown(standing)}"
+        yield fail(
+            "state_dir",
+            f"{shown} {what}: {error.strerror}",
+            "Make it, and let the daemon's user write there.",
+            EXIT_CANT_WRITE,
+        )
+        return
+    file = directory / "jobs.db"
+    note = "is made at the first start" if standing != directory else "can be written"
+    if file.exists():
+        try:
+            Database(file, readonly=True).close()
+        except StateError as wrong:
+            yield fail("state_dir", wrong.message, wrong.hint, EXIT_CANT_WRITE)
+            return
+        note = "holds jobs"
+    pid = running_pid(directory) if standing == directory else None
+    yield ok("state_dir", f"{shown} {note}" + (f"; a daemon is running with it (process {pid})" if pid else ""))
+    yield from _space("state_dir", standing)
+
+
+def _space(subject: str, path: Path) -> Iterator[Finding]:
+    try:
+        stat = os.statvfs(path)
+    except OSError:
+        return
+    if (finding := findings.space(subject, _shown(path), stat.f_bavail * stat.f_frsize)) is not None:
+        yield finding
+
+
+def folders(config: Config, env: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at every inbox, outbox, archive and failed folder; count what must be watched."""
+    written = _written_inboxes(config, env)
+    total = 0
+    with MountTable() as table:
+        mounts = table.read()
+    for number, folder in enumerate(config.folders):
+        count, unreadable = _count(folder)
+        inbox = list(_inbox(folder, count, unreadable, mounts))
+        yield from inbox
+        if written and written[number] != folder.inbox and written[number].is_symlink():
+            yield ok("inbox", f"{_shown(written[number])} is a link; what is watched is {_shown(folder.inbox)}")
+        for subject, path in (("outbox", folder.outbox), ("archive", folder.archive), ("failed", folder.failed)):
+            if path is not None:
+                yield from _target(subject, path)
+        if folder.on_success == "archive" and folder.archive is not None and not _same_disk(folder):
+            yield ok(
+                "archive", f"{_shown(folder.archive)} is on another disk than its inbox: archiving copies each photo"
+            )
+        if folder.watch != "scan":
+            total += count
+    yield findings.watches(total, _sysctl("max_user_watches"))
+    if (finding := findings.instances(free=_instance_is_free(), limit=_sysctl("max_user_instances"))) is not None:
+        yield finding
+
+
+def _written_inboxes(config: Config, env: Mapping[str, str]) -> list[Path]:
+    """Give the inboxes as they are written, before links are resolved."""
+    try:
+        value = read_tree(config.path.read_text("utf-8-sig"), env).value
+        base = config.path.absolute().parent
+        return [base / Path(str(folder["inbox"])).expanduser() for folder in value["folders"]]
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError):
+        return []
+
+
+def _count(folder: Folder) -> tuple[int, list[str]]:
+    """Count the folders of an inbox, itself included, and name those that can't be read."""
+    if not folder.inbox.is_dir():
+        return 0, []
+    unreadable: list[str] = []
+    if not folder.recursive:
+        return 1, unreadable
+    walk = os.walk(folder.inbox, onerror=lambda error: unreadable.append(str(error.filename)))
+    return sum(1 for _ in walk), unreadable
+
+
+def _inbox(folder: Folder, count: int, unreadable: list[str], mounts: Sequence[Mount]) -> Iterator[Finding]:
+    path, shown = folder.inbox, _shown(folder.inbox)
+    if not path.is_dir():
+        what = "is not a folder" if path.exists() else "is not there"
+        yield fail("inbox", f"{shown} {what}", "Make it (mkdir -p), mount it, or correct the config.", EXIT_CANT_WRITE)
+        return
+    moves = folder.on_success != "keep" or folder.on_failure == "move"
+    if not os.access(path, os.R_OK | os.X_OK):
+        yield fail(
+            "inbox", f"{shown} can't be read", "Let the daemon's user read it (chmod, setfacl).", EXIT_CANT_WRITE
+        )
+        return
+    if moves and (error := _write_probe(path)) is not None:
+        yield fail(
+            "inbox",
+            f"{shown} can't be written ({error.strerror}), but photos are to be moved out of it",
+            "Let the daemon's user write there, or set on_success and on_failure to keep.",
+            EXIT_CANT_WRITE,
+        )
+        return
+    for name in unreadable[:5]:
+        yield warn(
+            "inbox", f"{printable(name)} can't be read: its photos are not seen", "Let the daemon's user read it."
+        )
+    mount = mount_of(str(path), mounts)
+    how = ""
+    if mount is not None and mount.is_network:
+        how = f", scanned (a network filesystem, {mount.type})"
+        if folder.watch == "events":
+            yield warn(
+                "inbox",
+                f"{shown} is on a network filesystem ({mount.type}), which tells nothing of what other machines write",
+                "Set watch to auto or scan.",
+            )
+    yield ok("inbox", f"{shown}: {count} folder{'s' * (count != 1)}, profile {printable(folder.profile.name)}{how}")
+
+
+def _target(subject: str, path: Path) -> Iterator[Finding]:
+    shown = _shown(path)
+    if not path.is_dir():
+        what = "is not a folder" if path.exists() else "is not there"
+        yield fail(subject, f"{shown} {what}", "Make it (mkdir -p), mount it, or correct the config.", EXIT_CANT_WRITE)
+        return
+    if (error := _write_probe(path)) is not None:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        hint = "Make room." if full else "Let the daemon's user write there, and see the unit's ReadWritePaths."
+        yield fail(subject, f"{shown} can't be written: {error.strerror}", hint, EXIT_CANT_WRITE)
+        return
+    yield ok(subject, f"{shown} can be written")
+    yield from _space(subject, path)
+
+
+def _same_disk(folder: Folder) -> bool:
+    assert folder.archive is not None
+    try:
+        return folder.inbox.stat().st_dev == _standing(folder.archive).stat().st_dev
+    except OSError:
+        return True
+
+
+def _sysctl(name: str) -> int | None:
+    try:
+        return int((_SYSCTLS / name).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _instance_is_free() -> bool:
+    """Say whether one more inotify instance can be had, by having one for a moment."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        number = libc.inotify_init1(os.O_CLOEXEC)
+    except AttributeError:
+        return True
+    if number < 0:
+        return ctypes.get_errno() != errno.EMFILE
+    os.close(number)
+    return True
+
+
+def parts() -> Iterator[Finding]:
+    """Look at what is installed."""
+    major, minor, patch = (int(part) for part in sqlite3.sqlite_version.split(".")[:3])
+    yield findings.sqlite_version((major, minor, patch))
+    missing = [name for name in ("starlette", "uvicorn", "python_multipart") if importlib.util.find_spec(name) is None]
+    if missing:
+        yield ok("sandbox", "not installed; only demo and sandbox need it (pip install 'rembg-watch[sandbox]')")
+    else:
+        yield ok("sandbox", "installed: demo and sandbox work")
