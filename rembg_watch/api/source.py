@@ -80,8 +80,7 @@ def opened(image: Image) -> Iterator[BinaryIO]:
         try:
             file = open(image, "rb", buffering=0)  # noqa: SIM115, PTH123 - entered below; any path-like
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise SourceError(f"the photo can't be read: {reason}", "Check its path and its permissions.") from error
+            raise _unreadable(error) from error
         with file:
             yield file
     elif image.seekable():
@@ -107,16 +106,21 @@ def preflight(file: BinaryIO) -> tuple[int, Header]:
     """Refuse what the API would refuse, and give the size in bytes and the header of what it would not.
 
     Raises:
+        SourceError: the file can't be read.
         Refused: code ``empty``, ``size``, ``type``, ``damaged`` or ``dimensions``.
 
     """
-    size = file.seek(0, os.SEEK_END)
+    try:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise _unreadable(error) from error
     if size == 0:
         raise Refused("the photo is empty (0 bytes)", "Copy it again.", code="empty")
     if size > MAX_BYTES:
         raise Refused(f"the photo has {size / 2**20:.1f} MB", "The API's limit is 50 MB: save it smaller.", "size")
-    file.seek(0)
-    if sniff(file.read(HEAD_BYTES)) is None:
+    if sniff(head) is None:
         raise Refused("this is no picture that can be sent", "Only webp, bmp, png and jpeg can.", code="type")
     try:
         header = read_header(file)
@@ -130,3 +134,8 @@ def preflight(file: BinaryIO) -> tuple[int, Header]:
         )
     file.seek(0)
     return size, header
+
+
+def _unreadable(error: Exception) -> SourceError:
+    reason = getattr(error, "strerror", None) or error
+    return SourceError(f"the photo can't be read: {reason}", "Check its path and its permissions.")
