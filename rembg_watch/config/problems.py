@@ -20,6 +20,7 @@ KeyPath = tuple[str | int, ...]
 
 LONGEST_SHOWN = 40
 """Characters of a value that a message shows at most."""
+LONGEST_MESSAGE = 200
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,9 +38,9 @@ class Problem:
         )
 
 
-def brief(text: str) -> str:
-    """Cut ``text``, and escape what could do something to a terminal."""
-    return printable(text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}...")
+def brief(text: str, longest: int = LONGEST_SHOWN) -> str:
+    """Cut ``text`` to ``longest`` characters, and escape what could do something to a terminal."""
+    return printable(text if len(text) <= longest else f"{text[: longest - 3]}...")
 
 
 def dotted(path: KeyPath) -> str:
@@ -82,7 +83,7 @@ def in_words(error: Any, shown: str | None) -> str:
     kind, ctx = str(error["type"]), error.get("ctx", {})
     but = f", not {shown}" if shown is not None else ""
     if kind == "value_error":
-        return str(ctx["error"])
+        return brief(str(ctx["error"]), LONGEST_MESSAGE)  # some of these messages quote the value
     if kind in {"literal_error", "enum"}:
         choices = re.findall(r"'([^']*)'", str(ctx["expected"]))
         hint = did_you_mean(shown.strip("'"), choices) if shown is not None else ""

@@ -88,12 +88,22 @@ def validate(tree: Tree) -> WrittenConfig | None:
             return WrittenConfig.model_validate(value)
         except ValidationError as error:
             for one in error.errors(include_url=False):
-                path = tuple(part for part in one["loc"] if not str(part).startswith("<"))
+                path = _without_tag(one["loc"])
                 if one["type"] == "too_short" and one["input"]:
                     continue  # pydantic counts the good entries only, and the bad ones are reported themselves
                 _note(tree, path, one)
                 _put_right(value, path)
     return None
+
+
+def _without_tag(loc: KeyPath) -> KeyPath:
+    """Leave out what pydantic puts into a path for which of the two, a name or options, it took a profile."""
+    match loc:
+        case ("folders", int(), "profile", _, *_):
+            return (*loc[:3], *loc[4:])
+        case ("folders", int(), "subfolders", _, _, *_):
+            return (*loc[:4], *loc[5:])
+    return loc
 
 
 def _note(tree: Tree, path: KeyPath, error: Any) -> None:

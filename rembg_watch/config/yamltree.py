@@ -24,8 +24,17 @@ _VARIABLE = re.compile(r"\$\$\{|\$\{([^}\n]*)(\})?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {"str", "null", "bool", "int", "float", "timestamp", "value", "merge"}
+_NO_TEXT = "has something in it that is no text"
 _UNKNOWN_ANCHOR = "!unknown-anchor"
 _QUOTED = re.compile(r"""(['"])(?!['"]?<)[^'"]{2,}\1""")
+
+
+def _joined(text: str) -> str | None:
+    """Join the halves of characters that were escaped as in JSON; None where only one half is there."""
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        return None
 
 
 @dataclass
@@ -185,7 +194,13 @@ class _Walk:
             if not isinstance(key, yaml.ScalarNode):
                 self.wrong(path, "has a list or a group as a key; a key is a word", line)
                 continue
-            name = key.value
+            if key.tag == _UNKNOWN_ANCHOR:
+                self.unknown_anchor(key, path, line)
+                continue
+            if (joined := _joined(key.value)) is None:
+                self.wrong(path, _NO_TEXT, line)
+                continue
+            name = joined
             if name in own:
                 self.tree.note((*path, name), f"is there twice; the first is in line {own[name]}", line)
                 # What is wrong inside the one that does not count would be told of the one that does.
@@ -255,6 +270,9 @@ class _Walk:
         filled = _VARIABLE.sub(one, text)
         if names:
             self.tree.variables[path] = tuple(names)
+        whole = _joined(filled)
+        if whole is None:
+            wrong.append(_NO_TEXT)
         for said in dict.fromkeys(wrong):
             self.wrong(path, said, line)
-        return None if wrong else filled
+        return None if wrong else whole

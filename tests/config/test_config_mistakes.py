@@ -47,6 +47,7 @@ ONE_MISTAKE = {
         FOLDERS + "reserve: 5",
         "2: reserve: unknown key here (it belongs to credits)",
     ),
+    "unknown key in brackets": (FOLDERS + "<: 3", "2: <: unknown key"),
     "wrong type": (FOLDERS + "workers: many", "2: workers: must be a whole number, not 'many'"),
     "truth for a number": (FOLDERS + "workers: yes", "2: workers: must be a number, not true or false"),
     "number for a truth": (
@@ -79,6 +80,15 @@ ONE_MISTAKE = {
     "exact_resize without both": (
         FOLDERS + "profiles:\n  a: {exact_resize: true, w: 5}",
         "3: profiles.a: exact_resize needs both w and h",
+    ),
+    "half a character": (FOLDERS + 'state_dir: "\\ud800"', "2: state_dir: has something in it that is no text"),
+    "escape sequence in a value": (
+        FOLDERS + 'profiles: {a: {bg_color: "\\e[31m"}}',
+        r"2: profiles.a.bg_color: '\x1b[31m' is no colour: use a CSS name or #RGB, #RGBA, #RRGGBB, #RRGGBBAA",
+    ),
+    "a folder without anything": (
+        "folders:\n- {inbox: a, outbox: b}\n- outbox:\n  inbox: c",
+        "3: folders[1].outbox: is missing: it is required",
     ),
     "no such colour": (
         FOLDERS + "profiles:\n  a: {bg_color: reddish-blue}",
