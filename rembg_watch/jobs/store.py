@@ -109,11 +109,13 @@ class JobStore:
         *,
         folders: Collection[str] = (),
         profiles: Collection[str] = (),
+        only: str | None = None,
     ) -> list[Job]:
         """Claim up to ``limit`` jobs that are due, the highest priority first, then the oldest.
 
         Jobs of the ``folders`` and option fingerprints (``profiles``) that are named are left out: they are held. So
-        are newer versions of a file of which one is still worked on: the older answer must not arrive last.
+        are newer versions of a file of which one is still worked on: the older answer must not arrive last. ``only``
+        claims jobs of this fingerprint alone, to try whether a profile is taken again.
         """
 
         def work(connection: Connection) -> list[Job]:
@@ -123,6 +125,8 @@ class JobStore:
                 for column, values in (("folder", folders), ("fingerprint", profiles))
                 if values
             )
+            if only is not None:
+                held += " AND fingerprint = ?"
             rows = connection.execute(
                 "UPDATE jobs SET state = 'running', lease = lower(hex(randomblob(8))), lease_until = ?, updated_at = ?"
                 " WHERE id IN (SELECT id FROM jobs WHERE state = 'queued'"
@@ -130,7 +134,7 @@ class JobStore:
                 + " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.state = 'running' AND"
                 " other.name = jobs.name AND other.dir = jobs.dir AND other.folder = jobs.folder)"
                 + f" ORDER BY priority DESC, id LIMIT ?) RETURNING {COLUMNS}",
-                (now + lease_seconds, now, *map(names.to_text, folders), *profiles, limit),
+                (now + lease_seconds, now, *map(names.to_text, folders), *profiles, *([only] if only else []), limit),
             ).fetchall()
             return sorted(map(job_of, rows), key=lambda job: (-job.priority, job.id))
 
@@ -144,6 +148,16 @@ class JobStore:
     def ready(self) -> bool:
         """Tell whether any job is queued."""
         return bool(self._db.read("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1"))
+
+    def folders(self) -> list[str]:
+        """Give every inbox that jobs are known of, those that the config has no longer included."""
+        # A step from one folder to the next on the index, where DISTINCT would read all of it.
+        rows = self._db.read(
+            "WITH RECURSIVE each(folder) AS (SELECT min(folder) FROM jobs WHERE current = 1 UNION ALL"
+            " SELECT (SELECT min(folder) FROM jobs WHERE current = 1 AND folder > each.folder) FROM each"
+            " WHERE each.folder IS NOT NULL) SELECT folder FROM each WHERE folder IS NOT NULL"
+        )
+        return [names.from_text(folder) for (folder,) in rows]
 
     def open_count(self) -> int:
         """Count the jobs that still go on by themselves: queued, running or waiting."""

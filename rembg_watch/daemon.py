@@ -1,0 +1,340 @@
+"""The one place where everything is put together: start and stop order, signals, reload."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rembg_watch import __version__, logs
+from rembg_watch.api.client import RembgClient
+from rembg_watch.config.load import load_config
+from rembg_watch.delivery import writable
+from rembg_watch.dispatch.account import Account
+from rembg_watch.dispatch.dispatcher import Dispatcher
+from rembg_watch.dispatch.holds import Holds
+from rembg_watch.dispatch.tidying import wish
+from rembg_watch.errors import ConfigError, StateError
+from rembg_watch.intake.adoption import Adoption
+from rembg_watch.intake.intake import Intake
+from rembg_watch.jobs.board import Board
+from rembg_watch.jobs.database import Database
+from rembg_watch.jobs.ledger import Ledger
+from rembg_watch.jobs.lock import StateLock
+from rembg_watch.jobs.outputs import Outputs
+from rembg_watch.jobs.steering import Steering
+from rembg_watch.jobs.store import Accepted, JobStore
+from rembg_watch.notify import notify, reloading, watchdog_seconds
+from rembg_watch.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rembg_watch.config.model import Config, Folder
+    from rembg_watch.dispatch.worker import Step
+    from rembg_watch.jobs.model import Arrival
+
+KEEP_HISTORY = 90 * 86400.0
+"""Seconds for which ended jobs are remembered whose source has left the inbox."""
+PULSE_SECONDS = 2.0
+PRUNE_SECONDS = 6 * 3600.0
+
+log = structlog.get_logger()
+
+
+def prepare_state_dir(state_dir: Path) -> None:
+    """Make the state directory, for our eyes only.
+
+    Raises:
+        StateError: it can't be made, or others could write to it.
+    """
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = state_dir.stat().st_mode
+    except OSError as error:
+        raise StateError(
+            f"can't make the state directory {state_dir}: {error.strerror}",
+            "Set state_dir to a folder we may write to.",
+        ) from error
+    if mode & 0o002:
+        raise StateError(f"others can write to the state directory {state_dir}", f"Run: chmod o-w {state_dir}")
+
+
+class Daemon:
+    """Everything that runs between start and stop. ``at`` is told each step of each job (tests break things there)."""
+
+    def __init__(self, config: Config, *, at: Callable[[Step], None] = lambda _step: None) -> None:
+        self.config = config
+        logs.hide(config.require_key())
+        prepare_state_dir(config.state_dir)
+        self._lock = StateLock(config.state_dir).acquire()
+        try:
+            self.database = Database(config.state_dir / "jobs.db")
+        except BaseException:
+            self._lock.release()
+            raise
+        self.store = JobStore(self.database)
+        self.outputs = Outputs(self.database)
+        self.ledger = Ledger(self.database)
+        self.board = Board(self.database)
+        self.steering = Steering(self.database)
+        self.holds = Holds(self.board)
+        self._client = _client(config)
+        self._retired: list[RembgClient] = []
+        self.account = Account(lambda: self.config, lambda: self._client, self.ledger, self.board)
+        self.dispatcher = Dispatcher(
+            lambda: self.config,
+            lambda: self._client,
+            self.database,
+            self.store,
+            self.outputs,
+            self.ledger,
+            self.account,
+            self.holds,
+            again=self._look_again,
+            on_turn=self._pulse,
+            at=at,
+        )
+        self.intake = Intake(config.folders, self.store, self.take_in, adopt=Adoption(self.outputs))
+        self._orders: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._stopping = False
+        self._next_pulse = 0.0
+        self._next_prune = time.monotonic() + 60
+        self._published: tuple[object, ...] = ()
+        self._ready = False
+
+    # -- start and stop
+
+    def start(self) -> None:
+        """Take back what a dead process had claimed, then watch, scan and send."""
+        now = time.time()
+        self.board.set_fact("clean", value=False, now=now)
+        self.board.set_fact("started", {"at": now, "pid": os.getpid()}, now)
+        back = self.store.take_back(now)
+        if back:
+            log.warning("jobs.taken_back", jobs=len(back), hint="the run before ended in the middle of them")
+        self.make_folders()
+        self.holds.load(now)
+        for folder in self.config.folders:
+            if problem := writable(str(folder.outbox)):
+                self.dispatcher.reactions.hold_outbox(str(folder.outbox), problem)
+        log.info(
+            "started",
+            version=__version__,
+            config=str(self.config.path),
+            state_dir=str(self.config.state_dir),
+            folders=len(self.config.folders),
+            workers=self.config.workers,
+        )
+        for warning in self.config.warnings:
+            log.warning("config.warning", warning=warning)
+        self.dispatcher.start()
+
+    def make_folders(self) -> None:
+        """Make the outboxes, archives and failed folders that were never there before.
+
+        One that was there once and is gone is not made again: that is an unmounted disk, and a hold.
+        """
+        known = set(self.board.fact("targets") or [])
+        for folder in self.config.folders:
+            for target in (folder.outbox, folder.archive, folder.failed):
+                if target is None or str(target) in known:
+                    continue
+                try:
+                    target.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    log.warning("folder.cannot_make", path=str(target), reason=error.strerror)
+                else:
+                    known.add(str(target))
+        self.board.set_fact("targets", sorted(known), time.time())
+
+    def run(self) -> int:
+        """Run until a signal ends it; gives the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop_signal)
+        signal.signal(signal.SIGHUP, lambda *_: self._orders.put("reload"))
+        try:
+            self.start()
+            self.intake.start()
+            threading.Thread(target=self._say_ready, name="ready", daemon=True).start()
+            while (order := self._orders.get()) != "stop":
+                if order == "reload":
+                    self.reload()
+                elif order == "fatal":
+                    break
+        finally:
+            self.stop()
+        return self.dispatcher.fatal.exit_code if self.dispatcher.fatal else 0
+
+    def _on_stop_signal(self, number: int, _frame: object) -> None:
+        if self._stopping:
+            os._exit(128 + number)  # asked twice: at once; the next start takes everything back
+        self._stopping = True
+        self._orders.put("stop")
+
+    def _say_ready(self) -> None:
+        while not self.intake.first_scan_done.wait(1.0):
+            notify(STATUS="first scan", EXTEND_TIMEOUT_USEC=30_000_000)
+            if self._stopping:
+                return
+        self._ready = True
+        notify(READY=1, STATUS="watching")
+        log.info("ready")
+
+    def stop(self) -> None:
+        """End in good order: take nothing in, let what is in flight finish, give the rest back."""
+        self._stopping = True
+        grace = self.config.shutdown_grace
+        notify(STOPPING=1, STATUS="finishing what is in flight", EXTEND_TIMEOUT_USEC=int((grace + 15) * 1e6))
+        log.info("stopping", grace=grace)
+        self.intake.stop()
+        self.dispatcher.stop(grace)
+        try:
+            self._publish(force=True)
+            self.board.set_fact("clean", self.dispatcher.idle(), time.time())
+        except StateError as error:
+            log.error("state.cannot_write", reason=error.message, hint=error.hint)
+        for client in (*self._retired, self._client):
+            client.close()
+        self.database.close()
+        self._lock.release()
+        log.info("stopped")
+
+    def reload(self) -> None:
+        """Take over the config file as it is now; one with mistakes is refused, and the old one goes on."""
+        reloading()
+        try:
+            config = load_config(self.config.path)
+            config.require_key()
+            if config.state_dir != self.config.state_dir:
+                raise ConfigError([f"{config.path}: state_dir: can't change while running; restart for that"])
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("config.mistake", problem=problem)
+            log.error("config.refused", hint="The config before goes on. Correct the file and reload again.")
+        except OSError as error:
+            log.error("config.refused", reason=str(error), hint="The config before goes on.")
+        else:
+            logs.hide(config.key)
+            old, self.config = self.config, config
+            if (old.api, old.key, old.workers) != (config.api, config.key, config.workers):
+                self._retired.append(self._client)
+                self._client = _client(config)
+            self.make_folders()
+            self.dispatcher.reload()
+            self.intake.replace_folders(config.folders)
+            self.intake.rescan_now()
+            log.info("reloaded", folders=len(config.folders), workers=config.workers)
+        notify(READY=1)
+
+    # -- what comes in
+
+    def take_in(self, arrivals: list[Arrival]) -> None:
+        """Enter finished files into the queue."""
+        config = self.config
+        with_wishes = [_with_wish(arrival, config.folder(arrival.folder)) for arrival in arrivals]
+        outcomes = self.store.enqueue(with_wishes, time.time())
+        for arrival, outcome in zip(with_wishes, outcomes, strict=True):
+            where = {"folder": printable(arrival.folder), "path": printable(arrival.path)}
+            if outcome is Accepted.REFUSED and arrival.refusal is not None:
+                log.warning("job.refused", **where, code=arrival.refusal.code, reason=arrival.refusal.message)
+            elif outcome is Accepted.ADOPTED:
+                log.info("job.adopted", **where, output=printable(arrival.adopt or ""))
+            else:
+                log.debug("job.queued", **where, outcome=outcome.value)
+        if any(arrival.tidy for arrival in with_wishes):
+            self.dispatcher.tidy_now()
+        self.dispatcher.wake()
+
+    def _look_again(self, inbox: str, path: str) -> None:
+        self.intake.offer(inbox, path)
+
+    # -- signs of life, from the dispatcher's own loop
+
+    def _pulse(self) -> None:
+        now = time.monotonic()
+        if now < self._next_pulse:
+            return
+        self._next_pulse = now + PULSE_SECONDS
+        if self.dispatcher.fatal is not None:
+            self._orders.put("fatal")
+        limit = watchdog_seconds()
+        if limit is not None and now - self.intake.heartbeat < limit / 2:
+            notify(WATCHDOG=1)
+        self._publish()
+        if now >= self._next_prune:
+            self._next_prune = now + PRUNE_SECONDS
+            gone = self.steering.prune(time.time() - KEEP_HISTORY, _is_there)
+            log.info("history.pruned", jobs=gone)
+
+    def _publish(self, *, force: bool = False) -> None:
+        """Write what ``status`` shows, where it has changed."""
+        now = time.time()
+        unready = self.intake.unready()[:2000]
+        roots = [status._asdict() for status in self.intake.roots()]
+        facts = {
+            "pid": os.getpid(),
+            "version": __version__,
+            "in_flight": [
+                {"job": job.id, "folder": printable(job.folder), "path": printable(job.path), "since": since}
+                for job, since in self.dispatcher.in_flight()
+            ]
+            if not force
+            else [],
+            "done_last_minute": self.dispatcher.done_last_minute(),
+            "per_second": self.dispatcher.pace(),
+            "roots": roots,
+            "found_by_rescan": self.intake.found_by_rescan,
+            "unready": self.intake.counts(),
+        }
+        listed = [(file.folder, file.path, file.state, file.reason) for file in unready]
+        if not force and self._published == (facts, listed):
+            return
+        if not self._published or self._published[1] != listed:
+            self.board.show_unready(unready)
+        self._published = (facts, listed)
+        self.board.set_fact("daemon", {**facts, "updated_at": now}, now)
+        if self._ready:
+            notify(STATUS=self._summary(facts))
+
+    def _summary(self, facts: dict[str, object]) -> str:
+        holds = self.holds.all()
+        left = self.account.left()
+        words = [
+            f"{self.store.open_count()} to do",
+            f"{facts['done_last_minute']} done in the last minute",
+            "credits unknown" if left is None else f"{left} credits",
+        ]
+        words += [f"held: {hold.message}" for hold in holds]
+        return "; ".join(words)
+
+
+def _client(config: Config) -> RembgClient:
+    return RembgClient(
+        config.require_key(),
+        url=config.api.url,
+        usage_url=config.api.usage_url,
+        connect_timeout=config.api.connect_timeout,
+        read_timeout=config.api.read_timeout,
+        pool_size=config.workers + 2,
+    )
+
+
+def _with_wish(arrival: Arrival, folder: Folder | None) -> Arrival:
+    """Add what is to become of the source of a job that ends as it begins."""
+    if folder is None or (arrival.refusal is None and arrival.adopt is None):
+        return arrival
+    return replace(arrival, tidy=wish(folder, failed=arrival.refusal is not None))
+
+
+def _is_there(folder: str, path: str) -> bool:
+    """Tell whether a file may still be in its inbox; an inbox that is not there itself proves nothing."""
+    return os.path.lexists(os.path.join(folder, path)) or not os.path.isdir(folder)
+

@@ -1,0 +1,151 @@
+"""The account as the dispatcher sees it: readings of the usage call, and the permits that are given on them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rembg_watch.dispatch.credits import Grant, Limits, Purse, day_start, month_start, permits
+from rembg_watch.errors import ApiError
+from rembg_watch.jobs.ledger import UsageCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rembg_watch.api.client import RembgClient
+    from rembg_watch.config.model import Config
+    from rembg_watch.jobs.board import Board
+    from rembg_watch.jobs.ledger import Ledger
+
+BATCH_SECONDS = 60.0
+"""A reading is good for one batch, and for no longer than this."""
+
+log = structlog.get_logger()
+
+
+class Account:
+    """Readings and permits. Safe for threads; times are Unix seconds."""
+
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        client: Callable[[], RembgClient],
+        ledger: Ledger,
+        board: Board,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._config = config
+        self._client = client
+        self._ledger = ledger
+        self._board = board
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._purse = Purse()
+        self._batch_left = 0
+        self._warned = False
+
+    def left(self) -> int | None:
+        """Give what is surely left, in images, or None before the first reading."""
+        with self._lock:
+            return None if self._purse.balance is None else self._purse.balance.left
+
+    def outstanding(self) -> int:
+        """Count the permits that are out."""
+        with self._lock:
+            return self._purse.outstanding
+
+    def read(self) -> int:
+        """Ask the API what is left (a free call), and begin a new batch; gives what is available, in images.
+
+        Raises:
+            ApiError: no reading was to be had; the one before stands.
+        """
+        with self._lock:
+            self._purse.begin_reading()
+        at = self._clock()
+        try:
+            usage = self._client().membership_usage(billing_cycle=True)
+        except ApiError:
+            with self._lock:
+                self._purse.fail_reading()
+            raise
+        with self._lock:
+            self._purse.end_reading(usage.available, at, usage.period_end)
+            self._batch_left = self._config().credits.batch_size
+        charged, possibly = self._ledger.totals()
+        self._ledger.note_usage(
+            UsageCheck(
+                at,
+                usage.available,
+                usage.api_usage,
+                usage.app_usage,
+                usage.period_start,
+                usage.period_end,
+                charged,
+                possibly,
+            )
+        )
+        self._board.set_fact(
+            "credits",
+            {
+                "available": usage.available,
+                "at": at,
+                "membership": usage.membership,
+                "source": "billing" if usage.enforced else "calendar",
+                "period_end": usage.period_end,
+                "reserve": self._config().credits.reserve,
+            },
+            at,
+        )
+        self._warn(usage.available)
+        return usage.available
+
+    def _warn(self, available: int) -> None:
+        threshold = self._config().credits.warn_below
+        if available >= threshold:
+            self._warned = False
+        elif not self._warned:
+            self._warned = True
+            log.warning(
+                "credits.low", available=available, warn_below=threshold, hint="buy credits before they run out"
+            )
+
+    def needs_reading(self) -> bool:
+        """Tell whether the batch is used up, or its reading too old to begin another image on it."""
+        with self._lock:
+            balance = self._purse.balance
+            return self._batch_left <= 0 or balance is None or self._clock() - balance.at > BATCH_SECONDS
+
+    def grant(self) -> Grant:
+        """Say how many images may be sent now, at most the rest of the batch."""
+        now, settings = self._clock(), self._config().credits
+        limits = Limits(settings.reserve, settings.daily_limit, settings.monthly_limit, settings.max_staleness)
+        with self._lock:
+            unsent = self._purse.unsent  # before the ledger: a photo that is sent in between counts twice, not never
+        today = self._ledger.spent_since(day_start(now)) if limits.daily is not None else 0
+        month = self._ledger.spent_since(month_start(now)) if limits.monthly is not None else 0
+        with self._lock:
+            grant = permits(self._purse.balance, limits, now=now, today=today, month=month, unsent=unsent)
+            if grant.count <= 0:
+                return grant
+            # Where the usage call fails, the last good reading serves for one batch after the other.
+            return Grant(min(grant.count, self._batch_left if self._batch_left > 0 else settings.batch_size))
+
+    def give(self, count: int) -> None:
+        """Count permits that were given."""
+        with self._lock:
+            self._purse.give(count)
+            self._batch_left -= count
+
+    def sent(self) -> None:
+        """Count an image that is on its way."""
+        with self._lock:
+            self._purse.sent()
+
+    def end(self, *, spent: bool, was_sent: bool) -> None:
+        """Count the end of a permit."""
+        with self._lock:
+            self._purse.end(spent=spent, was_sent=was_sent)

@@ -1,0 +1,146 @@
+"""What is held, and why. A hold makes work wait with a reason, a next check and a way out; it never fails a job.
+
+The registry is in memory, where the dispatcher asks it all the time; every change is written to the board for people.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rembg_watch.jobs.board import PAUSE
+from rembg_watch.jobs.model import Hold
+
+if TYPE_CHECKING:
+    from rembg_watch.jobs.board import Board
+
+ALL = "all"
+FIRST_CHECK = 30.0
+"""Seconds from the start of a hold to its first free probe."""
+LATEST_CHECK = 30.0
+"""A hold that money or the network can end at any time is looked at this often, in seconds."""
+LATEST_PROFILE_CHECK = 3600.0
+
+log = structlog.get_logger()
+
+
+def profile_scope(fingerprint: str) -> str:
+    """Give the scope of a hold on one set of options."""
+    return f"profile:{fingerprint}"
+
+
+def outbox_scope(outbox: str) -> str:
+    """Give the scope of a hold on one outbox."""
+    return f"outbox:{outbox}"
+
+
+def inbox_scope(inbox: str) -> str:
+    """Give the scope of a hold on one inbox."""
+    return f"inbox:{inbox}"
+
+
+@dataclass
+class _Held:
+    hold: Hold
+    interval: float
+
+
+class Holds:
+    """All holds that are in force. Safe for threads. Times are Unix seconds."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._lock = threading.Lock()
+        self._held: dict[tuple[str, str], _Held] = {}
+
+    def load(self, now: float) -> None:
+        """Take over the holds of the run before: a pause stands, the others are looked at anew."""
+        for hold in self._board.holds():
+            if (hold.scope, hold.kind) == PAUSE or hold.scope.startswith("profile:"):
+                self._held[hold.scope, hold.kind] = _Held(hold, FIRST_CHECK)
+            else:
+                self._board.release(hold.scope, hold.kind)
+        log.debug("holds.loaded", held=len(self._held), at=now)
+
+    def reload_pause(self) -> None:
+        """Look whether somebody paused or resumed from outside."""
+        standing = {(hold.scope, hold.kind): hold for hold in self._board.holds()}
+        with self._lock:
+            was = PAUSE in self._held
+            if PAUSE in standing:
+                self._held[PAUSE] = _Held(standing[PAUSE], 0.0)
+            else:
+                self._held.pop(PAUSE, None)
+        if was != (PAUSE in standing):
+            log.info("paused" if PAUSE in standing else "resumed", reason=getattr(standing.get(PAUSE), "message", None))
+
+    def hold(
+        self, scope: str, kind: str, message: str, release: str, *, now: float, check_in: float = FIRST_CHECK
+    ) -> None:
+        """Set a hold, or renew its text. ``check_in``: seconds to the first probe; it doubles where a probe costs."""
+        with self._lock:
+            held = self._held.get((scope, kind))
+            since = held.hold.since if held else now
+            if held is not None and held.hold.message == message and held.hold.next_check == now + check_in:
+                return
+            hold = Hold(scope, kind, message, release, since, now + check_in)
+            self._held[scope, kind] = _Held(hold, check_in)
+        if held is None:
+            log.warning("hold.begin", scope=scope, kind=kind, reason=message, release=release)
+        if held is None or held.hold.message != message:
+            self._board.hold(hold)
+
+    def release(self, scope: str, kind: str | None = None) -> bool:
+        """End a hold, or every hold of a scope; False where there was none."""
+        with self._lock:
+            keys = [key for key in self._held if key[0] == scope and kind in (None, key[1]) and key != PAUSE]
+            for key in keys:
+                del self._held[key]
+        for key in keys:
+            log.info("hold.end", scope=key[0], kind=key[1])
+            self._board.release(*key)
+        return bool(keys)
+
+    def postpone(self, scope: str, kind: str, now: float, seconds: float) -> None:
+        """Set the time of the next probe."""
+        with self._lock:
+            held = self._held.get((scope, kind))
+            if held is None:
+                return
+            old = held.hold
+            held.hold = hold = Hold(scope, kind, old.message, old.release, old.since, now + seconds)
+            held.interval = seconds
+        self._board.hold(hold)
+
+    def due(self, now: float) -> list[tuple[Hold, float]]:
+        """Give the holds whose probe is due, with the seconds that they were apart so far."""
+        with self._lock:
+            return [
+                (held.hold, held.interval)
+                for held in self._held.values()
+                if held.hold.next_check is not None and held.hold.next_check <= now
+            ]
+
+    def next_check(self) -> float | None:
+        """Give the time of the next probe, in Unix seconds."""
+        with self._lock:
+            checks = [held.hold.next_check for held in self._held.values() if held.hold.next_check is not None]
+        return min(checks, default=None)
+
+    def has(self, scope: str, kind: str | None = None) -> bool:
+        """Tell whether a scope is held."""
+        with self._lock:
+            return any(key[0] == scope and kind in (None, key[1]) for key in self._held)
+
+    def scopes(self, prefix: str) -> list[str]:
+        """Give what is held below a prefix such as ``profile:``, without the prefix."""
+        with self._lock:
+            return [key[0].removeprefix(prefix) for key in self._held if key[0].startswith(prefix)]
+
+    def all(self) -> list[Hold]:
+        """Give all holds, the oldest first."""
+        with self._lock:
+            return sorted((held.hold for held in self._held.values()), key=lambda hold: hold.since)

@@ -1,0 +1,192 @@
+"""What the end of one job means for all the others: holds, the pace, the breaker, and their ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rembg_watch.api.verdict import About
+from rembg_watch.delivery import writable
+from rembg_watch.dispatch.breaker import Breaker
+from rembg_watch.dispatch.holds import ALL, LATEST_CHECK, LATEST_PROFILE_CHECK, outbox_scope, profile_scope
+from rembg_watch.dispatch.report import Ended
+from rembg_watch.dispatch.retry import UNREACHABLE
+from rembg_watch.errors import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rembg_watch.api.verdict import Verdict
+    from rembg_watch.dispatch.account import Account
+    from rembg_watch.dispatch.holds import Holds
+    from rembg_watch.dispatch.line import RequestLine
+    from rembg_watch.dispatch.report import Report
+    from rembg_watch.errors import TargetError
+    from rembg_watch.jobs.model import Job
+
+PROFILE_CHECK = 60.0
+"""Seconds to the first try of a held profile; doubled each time it is refused again."""
+
+log = structlog.get_logger()
+
+
+class Reactions:
+    """Turns reports into holds and ends holds by probes. Safe for threads; times are Unix seconds.
+
+    After a hold on everything ends by its free probe, one job goes first: sending is *on trial* until it is through.
+    """
+
+    def __init__(
+        self, holds: Holds, account: Account, line: RequestLine, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._holds = holds
+        self._account = account
+        self._line = line
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._breaker = Breaker()
+        self.on_trial = False
+        self.profiles_on_trial: set[str] = set()
+        self._profile_checks: dict[str, float] = {}
+
+    def healthy(self) -> bool:
+        """Tell whether the service works, as far as is known."""
+        with self._lock:
+            return self._breaker.closed
+
+    # -- after a job
+
+    def react(self, job: Job, outbox: str | None, report: Report) -> None:
+        """Draw the conclusions from one report."""
+        if report.ended is Ended.DONE and report.sent:
+            self._worked(report.fingerprint)
+        elif report.verdict is not None:
+            self._judged(report.verdict, report)
+        elif report.target is not None and outbox is not None:
+            self.hold_outbox(outbox, report.target)
+        self.profiles_on_trial.discard(job.fingerprint)
+
+    def _worked(self, fingerprint: str) -> None:
+        self._line.accepted()
+        with self._lock:
+            self._breaker.success()
+            self.on_trial = False
+            self._profile_checks.pop(fingerprint, None)
+        self._holds.release(ALL, "service")
+        self._holds.release(profile_scope(fingerprint))
+
+    def _judged(self, verdict: Verdict, report: Report) -> None:
+        now = self._clock()
+        match verdict.about:
+            case About.PACE:
+                self._line.refused(report.sent_at, verdict.retry_after)
+            case About.IMAGE:
+                self._line.accepted()
+                with self._lock:
+                    self._breaker.success()
+                    self.on_trial = False
+            case About.PROFILE:
+                self._line.accepted()
+                self._hold_profile(report.fingerprint, verdict, now)
+            case About.ACCOUNT | About.CREDITS:
+                self._hold_account(verdict, now)
+            case About.SERVICE | About.UNKNOWN:
+                self._fault(verdict, now)
+
+    def _hold_profile(self, fingerprint: str, verdict: Verdict, now: float) -> None:
+        fields = "; ".join(f"{error.field}: {error.message}" for error in verdict.fields)
+        with self._lock:
+            before = self._profile_checks.get(fingerprint)
+            standing = self._holds.has(profile_scope(fingerprint))
+            # Answers to requests that were under way when the hold began are the same refusal, not another one.
+            if before is None or fingerprint in self.profiles_on_trial or not standing:
+                before = PROFILE_CHECK if before is None else min(LATEST_PROFILE_CHECK, before * 2)
+                self._profile_checks[fingerprint] = before
+        self._holds.hold(
+            profile_scope(fingerprint),
+            "options",
+            fields or verdict.message,
+            "correct the profile in the config and reload; one photo is tried at each check",
+            now=now,
+            check_in=before,
+        )
+
+    def _hold_account(self, verdict: Verdict, now: float) -> None:
+        kind = "credits" if verdict.about is About.CREDITS else "key"
+        self._holds.hold(ALL, kind, verdict.message, verdict.hint, now=now, check_in=LATEST_CHECK)
+
+    def _fault(self, verdict: Verdict, now: float) -> None:
+        with self._lock:
+            pause = self._breaker.fault(unreachable=verdict.code in UNREACHABLE)
+            self.on_trial = False
+        if pause is not None:
+            self._holds.hold(ALL, "service", verdict.message, verdict.hint, now=now, check_in=pause)
+
+    def hold_outbox(self, outbox: str, error: TargetError) -> None:
+        """Hold what goes to one outbox."""
+        self._holds.hold(outbox_scope(outbox), error.code, error.message, error.hint, now=self._clock())
+
+    def usage_failed(self, error: ApiError, *, usable: bool) -> None:
+        """Draw the conclusions from a usage call that brought no reading; ``usable``: an older one still serves."""
+        verdict, now = error.verdict, self._clock()
+        if verdict.about in (About.ACCOUNT, About.CREDITS):
+            self._hold_account(verdict, now)
+        elif not usable:
+            self._holds.hold(
+                ALL,
+                "usage",
+                f"the credits can't be read: {verdict.message}",
+                verdict.hint,
+                now=now,
+                check_in=max(10.0, min(LATEST_CHECK, verdict.retry_after or 0.0)),
+            )
+        else:
+            log.warning("credits.unreadable", reason=verdict.message, hint=verdict.hint, since_last="still usable")
+
+    # -- probes
+
+    def probe(self) -> None:
+        """Look at each hold whose time has come; a free probe that succeeds ends it."""
+        now = self._clock()
+        money = False
+        for hold, interval in self._holds.due(now):
+            if hold.scope == ALL:
+                money = money or hold.kind != "pause"
+            elif hold.scope.startswith("outbox:"):
+                outbox = hold.scope.removeprefix("outbox:")
+                if (error := writable(outbox)) is None:
+                    self._holds.release(hold.scope)
+                else:
+                    self._holds.hold(hold.scope, error.code, error.message, error.hint, now=now)
+                    self._holds.postpone(hold.scope, hold.kind, now, min(interval, LATEST_CHECK))
+            elif hold.scope.startswith("profile:"):
+                self.profiles_on_trial.add(hold.scope.removeprefix("profile:"))
+                self._holds.postpone(hold.scope, hold.kind, now, interval)
+            else:
+                self._holds.release(hold.scope, hold.kind)
+        if money:
+            self._probe_account(now)
+
+    def _probe_account(self, now: float) -> None:
+        try:
+            self._account.read()
+        except ApiError as error:
+            kind = "key" if error.verdict.about is About.ACCOUNT else "service"
+            for hold in self._holds.all():
+                if hold.scope == ALL and hold.kind != "pause":
+                    self._holds.postpone(ALL, hold.kind, now, LATEST_CHECK)
+            if kind == "key":
+                self._hold_account(error.verdict, now)
+            return
+        grant = self._account.grant()
+        for hold in self._holds.all():
+            if hold.scope != ALL or hold.kind == "pause":
+                continue
+            if hold.kind in {"credits", "daily-limit", "monthly-limit"} and grant.count <= 0:
+                self._holds.postpone(ALL, hold.kind, now, LATEST_CHECK)
+                continue
+            self._holds.release(ALL, hold.kind)
+            self.on_trial = True

@@ -1,0 +1,98 @@
+"""Logs for people on a terminal, and one JSON object a line everywhere else; never with the API key in them.
+
+Under systemd each line begins with its priority (``<4>``), as sd-daemon(3) describes, so that ``journalctl -p`` works.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+Format = Literal["auto", "console", "json"]
+
+_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
+_secrets: set[str] = set()
+
+
+def hide(secret: str | None) -> None:
+    """Let this text appear in no log line from now on."""
+    if secret and len(secret) >= 4:
+        _secrets.add(secret)
+
+
+def _without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {key: _clean(value) for key, value in event.items()}
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        for secret in _secrets:
+            value = value.replace(secret, "[key]")
+        return value
+    if isinstance(value, dict):
+        return {key: _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return value
+
+
+def _under_journal(stream: TextIO) -> bool:
+    """Tell whether the stream leads to the journal: systemd names its device and inode in the environment."""
+    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return (device, inode) == (str(status.st_dev), str(status.st_ino))
+
+
+def _with_priority(render: Callable[..., Any]) -> Processor:
+    def prefixed(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        level = str(event.get("level", method))
+        text = str(render(logger, method, event))
+        return "\n".join(f"<{_PRIORITY.get(level, 6)}>{line}" for line in text.splitlines())
+
+    return prefixed
+
+
+def configure(form: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:
+    """Set up logging for this process. ``auto`` means console on a terminal, JSON elsewhere."""
+    stream = stream or sys.stderr
+    console = form == "console" or (form == "auto" and stream.isatty())
+    render: Processor
+    if console:
+        render = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)
+    else:
+        render = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
+    if _under_journal(stream):
+        render = _with_priority(render)
+    threshold = getattr(logging, level.upper())
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
+    ]
+    if not console:
+        processors.append(structlog.processors.format_exc_info)
+    structlog.configure(
+        processors=[*processors, _without_secrets, render],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    # Libraries that log by the standard library (watchdog, urllib3) are heard from warnings on, in the same form.
+    logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[_ToStructlog()], force=True)
+
+
+class _ToStructlog(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name)
