@@ -17,12 +17,13 @@ import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 
+from rembg_watch.api.error_body import read_error_body
 from rembg_watch.api.exchange import Exchange
 from rembg_watch.api.options import Options
 from rembg_watch.api.picture import checked
-from rembg_watch.api.removal import Landing, Removal, target_error
+from rembg_watch.api.removal import Landing, Removal
 from rembg_watch.api.source import Image, opened, preflight
 from rembg_watch.api.transport import Reply, Transport
 from rembg_watch.api.upload import BLOCK, Progress, Upload
@@ -45,6 +46,12 @@ MAX_ERROR = 64 * 1024
 MAX_USAGE = 1024 * 1024
 USAGE_TIMEOUT = 30.0
 """The usage call's read timeout in seconds is at most this: it is no work for the server."""
+
+
+class Sink(Protocol):
+    """Whatever takes bytes: an open binary file, for one. Its ``write`` must take all that it is given."""
+
+    def write(self, data: bytes, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +140,7 @@ class RembgClient:
         size: int,
         kind: Kind,
         options: Options,
-        sink: BinaryIO,
+        sink: Sink,
         *,
         on_upload: OnProgress | None = None,
         on_download: OnProgress | None = None,
@@ -199,7 +206,7 @@ class RembgClient:
             headers = {name: value.replace(self._key, "***") for name, value in headers.items()}
         return judge(status, headers, body, fault, exchange.stage, time.time())
 
-    def _receive(self, reply: Reply, exchange: Exchange, sink: BinaryIO, on_download: OnProgress | None) -> int:
+    def _receive(self, reply: Reply, exchange: Exchange, sink: Sink, on_download: OnProgress | None) -> int:
         """Write a 200's body into ``sink`` if it is a picture, and give its length; raise what it is else."""
         count, chunk = 0, b""
 
@@ -262,13 +269,9 @@ class RembgClient:
             size, header = preflight(file)
             landing = Landing(target, options.extension)
             try:
-                try:
-                    answer = self.send(
-                        file, size, header.kind, options, landing.file, on_upload=on_upload, on_download=on_download
-                    )
-                    landing.file.flush()
-                except OSError as error:
-                    raise target_error(error) from error
+                answer = self.send(
+                    file, size, header.kind, options, landing, on_upload=on_upload, on_download=on_download
+                )
                 got = checked(landing.file, options, (header.width, header.height))
                 removal = Removal(got.kind, got.width, got.height, answer.bytes, answer.seconds)
                 if to is not None and target is None:
@@ -321,9 +324,13 @@ class RembgClient:
         try:
             with self._ask("GET", self.usage_url, {}, exchange, params=params) as reply:
                 try:
-                    return _read_whole(reply)
+                    body = _read_whole(reply)
                 except Fault as fault:
                     raise error_for(self._judge(200, reply.headers, b"", fault, exchange)) from None
+                said = read_error_body(reply.headers.get("content-type", ""), body)
+                if said.is_html or (said.is_json and said.text):
+                    raise error_for(self._judge(200, reply.headers, body, None, exchange))
+                return body
         except ApiError as error:
             # Asking costs nothing, whatever became of it.
             raise error_for(replace(error.verdict, charge=Charge.NOT_CHARGED)) from None

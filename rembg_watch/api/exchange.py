@@ -128,30 +128,36 @@ class _Reporting(HTTPConnection):
     response_class = _PacedResponse
     used_at = 0.0
     _served = 0
+    _spoiled = False
+    """A body was not sent whole: the server would take the next request for the rest of it."""
 
     @property
     def is_connected(self) -> bool:
-        return time.monotonic() - self.used_at < MAX_IDLE and super().is_connected
+        return not self._spoiled and time.monotonic() - self.used_at < MAX_IDLE and super().is_connected
 
     def connect(self) -> None:
         self._served = 0
+        self._spoiled = False
         _of_this_thread.connection = None
         super().connect()
         self.used_at = time.monotonic()
 
     def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
         exchange: Exchange = _of_this_thread.exchange
-        _of_this_thread.connection = self
         if self.sock is None:
             self.connect()
-            _of_this_thread.connection = self
+        _of_this_thread.connection = self
         exchange.connected = True
         exchange.reused = self._served > 0
         exchange.sock = self.sock
         self._served += 1
         # urllib3 would send under the connect timeout: too short for a block of a photo on a slow line.
         self.timeout = exchange.read_timeout
-        super().request(method, url, body, *args, **kwargs)
+        try:
+            super().request(method, url, body, *args, **kwargs)
+        except OSError:
+            self._spoiled = True
+            raise
         if body is None:
             exchange.sent = True
 

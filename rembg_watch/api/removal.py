@@ -82,6 +82,13 @@ class Landing:
             raise target_error(error) from error
         self.file: BinaryIO = os.fdopen(number, "w+b")
 
+    def write(self, data: bytes) -> None:
+        """Take a block of the answer. Raises TargetError."""
+        try:
+            self.file.write(data)
+        except OSError as error:
+            raise target_error(error) from error
+
     def keep(self) -> Path:
         """Make the file what it shall be, durably and in one step."""
         try:

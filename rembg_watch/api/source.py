@@ -78,7 +78,7 @@ def opened(image: Image) -> Iterator[BinaryIO]:
         yield io.BytesIO(from_base64(image))
     elif isinstance(image, str | os.PathLike):
         try:
-            file = open(image, "rb", buffering=0)  # noqa: SIM115, PTH123 - entered below; any path-like
+            file = open(image, "rb", buffering=0)  # noqa: SIM115 - entered below; any path-like
         except (OSError, ValueError) as error:
             raise _unreadable(error) from error
         with file:

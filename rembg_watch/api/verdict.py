@@ -327,11 +327,14 @@ def _ok(said: ErrorBody, body: bytes) -> Verdict:
         return _make(About.UNKNOWN, "picture", "the answer is a picture", Charge.CHARGED)
     if said.is_html:
         return _make(
-            About.SERVICE, "proxy-page", f"a web page instead of a picture{_quoted(said.text)}", Charge.POSSIBLY
+            About.SERVICE,
+            "proxy-page",
+            f"a web page instead of an answer, status 200{_quoted(said.text)}",
+            Charge.POSSIBLY,
         )
     if said.is_json and (said.text or said.fields):
         about, code = _by_words(said) or (About.SERVICE, "not-a-picture")
-        return _make(about, code, f"status 200, but no picture: {said.text}", Charge.POSSIBLY)
+        return _make(about, code, f"status 200 with an error in it: {said.text}", Charge.POSSIBLY)
     what = "nothing" if not body else f"{len(body)} bytes that are no picture"
     return _make(About.SERVICE, "not-a-picture", f"status 200 with {what}{_quoted(said.text)}", Charge.POSSIBLY)
 

@@ -197,6 +197,21 @@ def test_target_that_can_not_be_written_costs_nothing(client, sandbox, tmp_path)
     assert sandbox.requests == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_disk_full_while_receiving(client, monkeypatch, tmp_path):
+    """A disk that fills up under the answer is an error of the target, and leaves no file."""
+    opened = os.open
+
+    def full(path, flags, *mode, **options):
+        return opened("/dev/full" if str(path).endswith(".part") else path, flags & ~os.O_EXCL, *mode, **options)
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(TargetError) as caught:
+        client.remove(picture("JPEG", (600, 400)), Options(format="bmp"), to=tmp_path / "x.bmp")
+    assert caught.value.code == "full"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_progress_is_reported_repeatedly(client):
     """Both callbacks are called again and again, from the start to the end, with loaded, total and fraction."""
     noise = io.BytesIO()
@@ -348,6 +363,7 @@ def test_usage_faults(sandbox, kind):
         with pytest.raises(ApiError) as caught:
             client.membership_usage(billing_cycle=True)
         assert caught.value.verdict.charge is Charge.NOT_CHARGED
+        assert kind != "html" or caught.value.verdict.code == "proxy-page"
         assert client.membership_usage(billing_cycle=True).available == sandbox.credits_left
 
 

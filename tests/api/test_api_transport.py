@@ -30,6 +30,7 @@ from rembg_watch.errors import (
     ServiceDown,
     SourceChanged,
     SourceError,
+    TooFast,
 )
 from rembg_watch.imagefile import Kind
 
@@ -175,6 +176,23 @@ def test_early_answer_is_read(status, error, code, hangs_up):
 
     verdict = failure(script, JPEG + bytes(40_000_000), error=error, read_timeout=2.0)
     assert (verdict.code, verdict.charge) == (code, Charge.NOT_CHARGED)
+
+
+def test_connection_of_an_early_answer_is_not_used_again():
+    """After an early answer the server still waits for the rest of the photo: the next one goes over another connection."""
+
+    def script(connection, number):
+        if number == 1:
+            connection.read_head()
+            connection.answer(b"", status="429 Slow")
+            connection.server.ended.wait(20)
+        good(connection, number)
+
+    with RawServer(script) as server, client(server) as one:
+        with pytest.raises(TooFast):
+            send(one, JPEG + bytes(30_000_000))
+        assert send(one).status == 200
+        assert server.connections == 2
 
 
 def test_unasked_continue_is_no_answer():
@@ -577,3 +595,22 @@ def test_proxies_come_from_the_environment(monkeypatch):
             with pytest.raises(ServiceDown) as caught:
                 send(one)
             assert caught.value.verdict.code == "proxy"
+
+
+def test_tunnels_of_proxies(monkeypatch):
+    """A proxy that refuses the tunnel is named as such, and nothing was charged: the photo never left."""
+
+    def script(connection, number):
+        connection.server.requests.append(connection.read_head())
+        connection.send(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+    with RawServer(script) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("no_proxy", "")
+        one = RembgClient(KEY, url="https://api.invalid/", usage_url="https://api.invalid/")
+        with one, pytest.raises(ServiceDown) as caught:
+            send(one)
+        verdict = caught.value.verdict
+        assert (verdict.code, verdict.charge) == ("proxy", Charge.NOT_CHARGED)
+        assert proxy.requests[0].startswith(b"CONNECT api.invalid:443")
+        assert KEY.encode() not in proxy.requests[0]
