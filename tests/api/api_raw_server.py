@@ -28,16 +28,23 @@ class RawServer:
         self.connections = 0
         self.ended = threading.Event()
         self._open: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads[0].start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.ended.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join(10)
         self._socket.close()
+        for one in self._open:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(10)
         for one in self._open:
             one.close()
 
@@ -49,11 +56,13 @@ class RawServer:
                 return
             self.connections += 1
             self._open.append(plain)
-            threading.Thread(target=self._serve, args=(plain, self.connections), daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(plain, self.connections), daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def _serve(self, plain: socket.socket, number: int) -> None:
-        with contextlib.suppress(OSError):
-            self._script(Connection(plain, self), number)
+        with Connection(plain, self) as connection, contextlib.suppress(OSError):
+            self._script(connection, number)
 
 
 class Connection:
@@ -61,6 +70,13 @@ class Connection:
         self.socket = plain
         self.server = server
         self._file = plain.makefile("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self.close()
 
     def read_head(self) -> bytes:
         head = b""
