@@ -152,7 +152,7 @@ def _draw_sheet(stage: Stage, through: Sequence[Through]) -> None:
             f"{size(photo.before)} → {size(photo.after)}"
         )
         cards.append(Card(stage.inbox / photo.path, photo.output, photo.path, caption))
-    note = "Cut out by the sandbox, a simple flood fill on this machine. RemBG.com's own model does far better."
+    note = "Cut out by the sandbox: a simple flood fill on this machine, not the model of RemBG.com."
     contact_sheet(cards, "rembg-watch demo: before and after", note).save(stage.sheet)
 
 

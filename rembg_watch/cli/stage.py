@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from rembg_watch.api.source import preflight
 from rembg_watch.cli.samples import SAMPLES
-from rembg_watch.errors import FileError, Refused
+from rembg_watch.delivery.verify import check_picture
+from rembg_watch.errors import FileError, PictureError, Refused
+from rembg_watch.intake.names import ignored_path
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
@@ -96,14 +98,19 @@ def own_props(images: Path, without: Path) -> tuple[list[Prop], list[str]]:
     good: list[Path] = []
     skipped: list[str] = []
     for path in _files(images, without):
-        shown = printable(str(path.relative_to(images)))
+        relative = path.relative_to(images).as_posix()
+        shown = printable(relative)
+        if (why := ignored_path(relative)) is not None:
+            skipped.append(f"{shown}: {why}")
+            continue
         if len(good) == MAX_PHOTOS:
             skipped.append(f"{shown} and what follows: the demo takes {MAX_PHOTOS} photos")
             break
         try:
             with path.open("rb") as file:
                 preflight(file)
-        except Refused as error:
+                check_picture(file)
+        except (Refused, PictureError) as error:
             skipped.append(f"{shown}: {error.message}")
         except OSError as error:
             skipped.append(f"{shown}: {error.strerror}")
