@@ -175,6 +175,10 @@ class Dispatcher:
         with self._lock:
             return not self._claimed and not self._orphans
 
+    def open_work(self) -> int:
+        """Count the jobs that can still end without anything from outside: those that are not held."""
+        return self._store.open_count(folders=self._held_folders(), profiles=self._holds.scopes("profile:"), able=True)
+
     def in_flight(self) -> list[tuple[Job, float]]:
         """Give the jobs that a worker is at, with the Unix time since when."""
         with self._lock:

@@ -116,7 +116,8 @@ class Reactions:
 
     def _hold_account(self, verdict: Verdict, now: float) -> None:
         kind = "credits" if verdict.about is About.CREDITS else "key"
-        self._holds.hold(ALL, kind, verdict.message, verdict.hint, now=now, check_in=LATEST_CHECK)
+        release = f"{verdict.hint} It is looked at every {LATEST_CHECK:.0f} s; that costs nothing."
+        self._holds.hold(ALL, kind, verdict.message, release, now=now, check_in=LATEST_CHECK)
 
     def _fault(self, verdict: Verdict, now: float) -> None:
         with self._lock:

@@ -120,18 +120,14 @@ class JobStore:
 
         def work(connection: Connection) -> list[Job]:
             wake_due(connection, now)
-            held = "".join(
-                f" AND {column} NOT IN ({', '.join('?' * len(values))})"
-                for column, values in (("folder", folders), ("fingerprint", profiles))
-                if values
-            )
+            held = _without(folders, profiles)
             if only is not None:
                 held += " AND fingerprint = ?"
             rows = connection.execute(
                 "UPDATE jobs SET state = 'running', lease = lower(hex(randomblob(8))), lease_until = ?, updated_at = ?"
-                " WHERE id IN (SELECT id FROM jobs WHERE state = 'queued'"
+                " WHERE id IN (SELECT id FROM jobs INDEXED BY jobs_ready WHERE state = 'queued'"
                 + held
-                + " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.state = 'running' AND"
+                + " AND NOT EXISTS (SELECT 1 FROM jobs AS other INDEXED BY jobs_leased WHERE other.state = 'running' AND"
                 " other.name = jobs.name AND other.dir = jobs.dir AND other.folder = jobs.folder)"
                 + f" ORDER BY priority DESC, id LIMIT ?) RETURNING {COLUMNS}",
                 (now + lease_seconds, now, *map(names.to_text, folders), *profiles, *([only] if only else []), limit),
@@ -142,7 +138,7 @@ class JobStore:
 
     def next_due(self) -> float | None:
         """Give the time at which the next waiting job is due, or None."""
-        rows = self._db.read("SELECT min(not_before) FROM jobs WHERE state = 'waiting'")
+        rows = self._db.read("SELECT min(not_before) FROM jobs INDEXED BY jobs_waiting WHERE state = 'waiting'")
         return None if rows[0][0] is None else float(rows[0][0])
 
     def ready(self) -> bool:
@@ -159,9 +155,18 @@ class JobStore:
         )
         return [names.from_text(folder) for (folder,) in rows]
 
-    def open_count(self) -> int:
-        """Count the jobs that still go on by themselves: queued, running or waiting."""
-        rows = self._db.read("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running', 'waiting')")
+    def open_count(self, *, folders: Collection[str] = (), profiles: Collection[str] = (), able: bool = False) -> int:
+        """Count the jobs that still go on by themselves, less those of the held ``folders`` and ``profiles``.
+
+        ``able``: those that wait for something outside (a file that can't be read) are left out as well.
+        """
+        stuck = " AND coalesce(code, '') NOT IN ('unreadable', 'folder', 'internal')" if able else ""
+        rows = self._db.read(
+            "SELECT count(*) FROM jobs WHERE state IN ('queued', 'running', 'waiting')"
+            + stuck
+            + _without(folders, profiles),
+            (*map(names.to_text, folders), *profiles),
+        )
         return int(rows[0][0])
 
     def renew(self, jobs: Sequence[Job], until: float) -> None:
@@ -314,10 +319,21 @@ class JobStore:
         return self._db.write(work)
 
 
+def _without(folders: Collection[str], profiles: Collection[str]) -> str:
+    """Give the condition that leaves out what is held; the values follow in this order."""
+    return "".join(
+        f" AND {column} NOT IN ({', '.join('?' * len(values))})"
+        for column, values in (("folder", folders), ("fingerprint", profiles))
+        if values
+    )
+
+
 def wake_due(connection: Connection, now: float) -> None:
     """Queue the waiting jobs whose time has come. Two states, not a time filter in the claim: that does not scale."""
     connection.execute(
-        "UPDATE jobs SET state = 'queued', not_before = NULL WHERE state = 'waiting' AND not_before <= ?", (now,)
+        "UPDATE jobs INDEXED BY jobs_waiting SET state = 'queued', not_before = NULL"
+        " WHERE state = 'waiting' AND not_before <= ?",
+        (now,),
     )
 
 
