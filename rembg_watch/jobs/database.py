@@ -7,8 +7,8 @@ next one.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from rembg_watch.errors import StateError
@@ -16,7 +16,7 @@ from rembg_watch.jobs import migrations
 from rembg_watch.jobs.sqlite import RESTORE, connect, create, from_sqlite, sqlite3
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from sqlite3 import Connection
 
@@ -51,8 +51,9 @@ class Database:
 
     def __init__(self, path: Path, *, readonly: bool = False, guest: bool = False) -> None:
         self.path = path
-        self._waiting: deque[_Write[Any]] = deque()
-        self._commit = threading.Lock()
+        self._waiting: list[_Write[Any]] = []
+        self._turn = threading.Condition()
+        self._committing = False
         self._reading = threading.Lock()
         self._open: list[Connection] = []
         try:
@@ -110,11 +111,21 @@ class Database:
 
         """
         mine = _Write(work)
-        self._waiting.append(mine)
-        with self._commit:
+        batch: list[_Write[Any]] = []
+        with self._turn:
+            self._waiting.append(mine)
+            # Whoever finds the connection free commits for all that wait by then; the others don't queue up for it.
+            while self._committing and not mine.done:
+                self._turn.wait()
             if not mine.done:
-                batch = list(_drain(self._waiting))
+                batch, self._waiting, self._committing = self._waiting, [], True
+        if batch:
+            try:
                 self._run(batch)
+            finally:
+                with self._turn:
+                    self._committing = False
+                    self._turn.notify_all()
         if mine.error is not None:
             raise mine.error
         return cast("T", mine.result)
@@ -162,7 +173,7 @@ class Database:
     def changed(self) -> int:
         """Give a number that differs whenever another process has written to the database."""
         try:
-            with self._commit:
+            with self._alone():
                 (version,) = self._writer.execute("PRAGMA data_version").fetchone()
         except sqlite3.Error as error:
             raise from_sqlite(error, self.path) from error
@@ -170,8 +181,16 @@ class Database:
 
     def close(self) -> None:
         """Close both connections; the last one to close empties the write-ahead log."""
-        with self._commit, self._reading:
+        with self._alone(), self._reading:
             self._close()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Have the writing connection for oneself."""
+        with self._turn:
+            while self._committing:
+                self._turn.wait()
+            yield
 
     def _close(self) -> None:
         while self._open:
@@ -182,10 +201,3 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _drain(waiting: deque[_Write[Any]]) -> list[_Write[Any]]:
-    taken = []
-    while waiting:
-        taken.append(waiting.popleft())
-    return taken

@@ -71,7 +71,7 @@ def create(path: Path) -> None:
 def connect(path: Path, *, readonly: bool) -> Connection:
     """Open a connection in autocommit mode that waits up to 30 s for another process's write."""
     mode = "ro" if readonly else "rw"
-    if readonly and not os.access(path.parent, os.W_OK) and not _has_log(path):
+    if readonly and not os.access(path.parent, os.W_OK, effective_ids=True) and not _has_log(path):
         # Without its shared-memory file a WAL database can't be read, and here it can't be made. Nobody is writing.
         mode = "ro&immutable=1"
     connection: Connection = sqlite3.connect(

@@ -1,0 +1,88 @@
+"""The lock of the state directory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from rembg_watch.errors import AlreadyRunning, StateError
+from rembg_watch.jobs.lock import StateLock, running_pid
+
+ROOT = Path(__file__).parents[2]
+HOLD = """
+import sys
+from pathlib import Path
+from rembg_watch.jobs.lock import StateLock
+StateLock(Path(sys.argv[1])).acquire()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lock."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.kill()
+
+
+def test_second_daemon_is_refused_with_the_first_ones_process(tmp_path, holder):
+    """Exit 75, with a hint, and the pid of who is there."""
+    with pytest.raises(AlreadyRunning, match=str(holder.pid)) as caught:
+        StateLock(tmp_path).acquire()
+    assert caught.value.exit_code == 75
+    assert running_pid(tmp_path) == holder.pid
+
+
+def test_killed_daemon_leaves_no_lock(tmp_path, holder):
+    """However it dies, the kernel gives the lock back; its pid in the file proves nothing."""
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert running_pid(tmp_path) is None
+    with StateLock(tmp_path):
+        assert running_pid(tmp_path) == os.getpid()
+    assert running_pid(tmp_path) is None
+    assert (tmp_path / "lock").exists()
+
+
+def test_no_lock_file_is_no_daemon(tmp_path):
+    """And asking makes none."""
+    assert running_pid(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_questions_do_not_keep_a_daemon_out(tmp_path):
+    """While others ask all the time who runs, a daemon still gets its lock, each time."""
+    StateLock(tmp_path).acquire().release()
+    stop = threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            running_pid(tmp_path)
+
+    asking = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in asking:
+        thread.start()
+    try:
+        for _ in range(20):
+            StateLock(tmp_path).acquire().release()
+    finally:
+        stop.set()
+        for thread in asking:
+            thread.join()
+
+
+def test_missing_state_directory_is_said(tmp_path):
+    """Not a traceback."""
+    with pytest.raises(StateError, match="No such file"):
+        StateLock(tmp_path / "nowhere").acquire()
