@@ -125,7 +125,7 @@ def _refuse_others(fd: int, path: str) -> None:
 
 def _is_at(fd: int, path: str) -> bool:
     try:
-        actual = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 - Path would change the text
+        actual = os.readlink(f"/proc/self/fd/{fd}")
     except OSError:  # no /proc: ask the folders themselves
         actual = os.path.realpath(path)
     if actual == path:

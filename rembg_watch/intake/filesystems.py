@@ -91,7 +91,7 @@ class MountTable:
     def __init__(self) -> None:
         self._file: IO[str] | None = None
         try:
-            self._file = open(_MOUNTINFO, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115, PTH123 - kept open
+            self._file = open(_MOUNTINFO, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - kept open
         except OSError:  # no /proc: everything counts as local
             return
         self._poll = select.poll()

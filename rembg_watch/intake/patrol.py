@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import stat as statmodes
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -91,8 +91,13 @@ class _Root:
     is_mount: bool = False
     next_scan: float = 0.0
     next_poll: float = 0.0
-    unwatched: dict[int, str] | None = None
+    next_compare: float = 0.0
     scanned: bool = False
+    folders: int = 0
+    unwatched: dict[int, str] = field(default_factory=dict)
+    """Folders that the kernel does not watch for us, by inode number."""
+    fresh: dict[int, str] = field(default_factory=dict)
+    """Folders that were made since the last scan and not yet compared with what is watched."""
 
 
 class Patrol:
@@ -183,8 +188,16 @@ class Patrol:
         now = self._clock()
         with self._visits_lock:
             visit = min((visit.due for visit in self._visits.values()), default=now + self._rounds.health)
-        scans = min((root.next_scan for root in self._roots.values()), default=now + self._rounds.health)
+        roots = self._roots.values()
+        scans = min(
+            (min(root.next_scan, *self._extra_times(root)) for root in roots), default=now + self._rounds.health
+        )
         return min(max(min(visit, scans) - now, 0.01), self._rounds.health)
+
+    @staticmethod
+    def _extra_times(root: _Root) -> tuple[float, float]:
+        never = float("inf")
+        return root.next_poll if root.unwatched else never, root.next_compare if root.fresh else never
 
     def _round(self) -> None:
         self.beat = self._clock()
@@ -209,7 +222,9 @@ class Patrol:
                 everything or lost_events or self._clock() >= root.next_scan
             ):
                 self._scan_root(inbox, root, expected=everything or lost_events)
-            elif root.unwatched and self._clock() >= root.next_poll:
+            if root.fresh and self._clock() >= root.next_compare:
+                self._compare_fresh(inbox, root)
+            if root.unwatched and self._clock() >= root.next_poll:
                 self._poll_unwatched(inbox, root)
         self.visiting = None
         if not self.first_scan_done.is_set() and not self._stop.is_set():
@@ -287,7 +302,8 @@ class Patrol:
             return
         log.error("intake.root_lost", folder=printable(inbox.name), health=health.value, message=message)
         inbox.health, inbox.message = health, message
-        root.identity, root.unwatched = None, None
+        root.identity = None
+        root.unwatched.clear()
         root.next_scan = float("inf")
         self._watcher.unwatch(inbox)
 
@@ -297,7 +313,7 @@ class Patrol:
         inbox.network = network
         inbox.mode = Mode.SCAN if wanted == "scan" or (network and wanted == "auto") else Mode.EVENTS
         inbox.health, inbox.message = Health.OK, ""
-        root.unwatched = None
+        root.unwatched.clear()
         root.next_scan = 0.0
         self._watcher.unwatch(inbox)
         if inbox.mode is Mode.EVENTS:
@@ -363,10 +379,13 @@ class Patrol:
                 if inbox.gone or inbox.health is not Health.OK:
                     continue
                 self.visiting = inbox
+                summary = Summary()
                 try:
-                    self._offer(inbox, directory, Summary(), visit.how, recursive=visit.recursive)
+                    inode = Path(inbox.absolute(directory)).stat().st_ino
+                    self._offer(inbox, directory, summary, visit.how, recursive=visit.recursive)
                 except OSError:
                     continue  # it is gone again
+                self._roots[inbox].fresh.update(summary.inodes | {inode: directory})
         finally:
             self._on_visit = False
             self.visiting = visiting
@@ -377,22 +396,34 @@ class Patrol:
             # A folder made during the scan is watched a moment later.
             self._stop.wait(0.2)
             missing = self._without_watch(missing)
-        if missing and root.unwatched != missing:
-            inbox.message = watcher.limit_advice(summary.folders - len(missing), summary.folders)
-            log.warning("intake.watch_limit", folder=printable(inbox.name), unwatched=len(missing), hint=inbox.message)
+        root.folders = summary.folders
         if missing:
-            inbox.mode = Mode.BOTH
-            root.next_poll = self._clock() + self._rounds.poll
+            self._scan_unwatched(inbox, root, missing)
         elif inbox.mode is Mode.BOTH:
             inbox.mode, inbox.message = Mode.EVENTS, ""
-        root.unwatched = missing or None
+            root.unwatched.clear()
+
+    def _compare_fresh(self, inbox: Inbox, root: _Root) -> None:
+        """Do the same for folders that were made since, as watchdog passes over the limit without a word."""
+        root.next_compare = self._clock() + self._rounds.made_folder
+        fresh, root.fresh = root.fresh, {}
+        root.folders += len(fresh)
+        if inbox.mode is not Mode.SCAN and (missing := self._without_watch(fresh)):
+            self._scan_unwatched(inbox, root, root.unwatched | missing)
+
+    def _scan_unwatched(self, inbox: Inbox, root: _Root, missing: dict[int, str]) -> None:
+        inbox.mode = Mode.BOTH
+        inbox.message = watcher.limit_advice(len(missing), root.folders)
+        if root.unwatched.keys() != missing.keys():
+            log.warning("intake.watch_limit", folder=printable(inbox.name), unwatched=len(missing), hint=inbox.message)
+            root.next_poll = self._clock()
+        root.unwatched = missing
 
     def _without_watch(self, inodes: dict[int, str]) -> dict[int, str]:
         watched = self._watcher.watched_inodes()
         return {inode: path for inode, path in inodes.items() if inode not in watched}
 
     def _poll_unwatched(self, inbox: Inbox, root: _Root) -> None:
-        assert root.unwatched is not None
         self.visiting = inbox
         waiting = list(root.unwatched.values())
         while waiting:

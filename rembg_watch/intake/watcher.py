@@ -187,11 +187,11 @@ class Watcher:
         return {int(inode, 16) for inode in _INODE.findall(text)}
 
 
-def limit_advice(watched: int, folders: int) -> str:
+def limit_advice(unwatched: int, folders: int) -> str:
     """Say what to do about folders that could not be watched."""
     wanted = 1 << max(16, (2 * folders).bit_length())
     return (
-        f"{folders - watched} of {folders} folders are not watched and are scanned instead: raise {WATCH_SYSCTL}"
+        f"{unwatched} of {folders} folders are not watched and are scanned instead: raise {WATCH_SYSCTL}"
         f" (sysctl -w {WATCH_SYSCTL}={wanted})"
     )
 

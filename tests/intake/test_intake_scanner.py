@@ -35,7 +35,7 @@ def fill(inbox, *paths):
 def make_known(desk, inbox, paths):
     arrivals = []
     for path in paths:
-        status = os.stat(os.path.join(inbox, path))  # noqa: PTH116, PTH118
+        status = os.stat(os.path.join(inbox, path))
         arrivals.append(Arrival(str(inbox), path, Version(status.st_size, status.st_mtime_ns), "f", "plain"))
     desk.store.enqueue(arrivals, time.time())
 
@@ -99,7 +99,7 @@ def test_names_that_are_not_utf8_come_through(desk, inbox, scanned):
         b"a" * 251 + b".jpg",
     ]
     for name in names:
-        with open(os.path.join(os.fsencode(inbox), name), "wb") as file:  # noqa: PTH118, PTH123
+        with open(os.path.join(os.fsencode(inbox), name), "wb") as file:
             file.write(b"x")
     found, _ = scanned(inbox)
     assert sorted(map(os.fsencode, found)) == sorted(names)
