@@ -2,7 +2,7 @@
 
 GET  /_sandbox/                     the whole state
 GET  /_sandbox/requests             every POST /rmbg so far; /_sandbox/usage-calls likewise
-POST /_sandbox/set                  any of: latency, rate_limit, burst, faults, usage_faults, key, credits_left, ...
+POST /_sandbox/set                  any of: latency, rate_limit, faults, credits_left, ...; a wrong name lists all
 POST /_sandbox/next                 {"kinds": [...]} and {"usage": [...]}: faults for the next requests
 POST /_sandbox/top-up               {"credits": n}
 POST /_sandbox/spend-elsewhere      {"credits": n}
@@ -15,12 +15,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from rembg_watch.sandbox.state import Settings, State
+from rembg_watch.sandbox.steer import is_count, steer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-_SETTINGS = [setting.name for setting in dataclasses.fields(Settings)]
-_STEERED = [*_SETTINGS, "rate_limit", "burst", "faults", "usage_faults", "credits_left", "synced"]
+    from rembg_watch.sandbox.state import State
 
 
 def snapshot(state: State) -> dict[str, Any]:
@@ -58,49 +57,31 @@ def snapshot(state: State) -> dict[str, Any]:
         }
 
 
-def _number(values: dict[str, Any], name: str) -> int:
-    value = values.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"'{name}' must be an integer of 0 or more")
-    return value
-
-
-def steer(state: State, values: dict[str, Any]) -> None:
-    """Change what is named in ``values``. Raises ValueError or TypeError, and then part of it may be done."""
-    for name in values:
-        if name not in _STEERED:
-            raise ValueError(f"nothing is called '{name}'; there are: {', '.join(_STEERED)}")
-    with state.lock:
-        if "rate_limit" in values:
-            state.set_rate_limit(values["rate_limit"], values.get("burst"))
-        if "faults" in values:
-            state.faults.set_odds(values["faults"])
-        if "usage_faults" in values:
-            state.usage_faults.set_odds(values["usage_faults"])
-        if "credits_left" in values:
-            state.account.set_left(_number(values, "credits_left"), time.time())
-        if "synced" in values:
-            state.account.synced = bool(values["synced"])
-        if "latency" in values and not 0 <= float(values["latency"]) < 3600:
-            raise ValueError("'latency' must be 0..3600 seconds")
-        for name in set(values) & set(_SETTINGS):
-            setattr(state.settings, name, values[name])
+def _credits(values: dict[str, Any]) -> int:
+    number = values.get("credits")
+    if not is_count(number):
+        raise ValueError("'credits' must be an integer of 0 or more")
+    return cast("int", number)
 
 
 def _next(state: State, values: dict[str, Any]) -> None:
+    kinds, usage = values.get("kinds", []), values.get("usage", [])
+    if not isinstance(kinds, list) or not isinstance(usage, list):
+        raise TypeError("'kinds' and 'usage' must be lists of kinds of fault")
     with state.lock:
-        state.faults.force(*values.get("kinds", []))
-        state.usage_faults.force(*values.get("usage", []))
+        state.usage_faults.check(dict.fromkeys(usage, 0.0))
+        state.faults.force(*kinds)
+        state.usage_faults.force(*usage)
 
 
 def _top_up(state: State, values: dict[str, Any]) -> None:
     with state.lock:
-        state.account.prepaid += _number(values, "credits")
+        state.account.prepaid += _credits(values)
 
 
 def _spend(state: State, values: dict[str, Any]) -> None:
     with state.lock:
-        state.account.spend(_number(values, "credits"), time.time())
+        state.account.spend(_credits(values), time.time())
 
 
 def _renew(state: State, _values: dict[str, Any]) -> None:
@@ -125,7 +106,7 @@ def control_routes(state: State) -> list[Route]:
             try:
                 values = json.loads(await request.body() or b"{}")
                 if not isinstance(values, dict):
-                    raise TypeError("a JSON object is needed")  # noqa: TRY301 -- one place answers for all
+                    raise TypeError("a JSON object is needed")
                 do(state, values)
             except (ValueError, TypeError) as error:
                 return JSONResponse({"error": str(error), "status": 400}, 400)

@@ -130,14 +130,18 @@ class FaultPlan:
     def forced(self) -> list[str]:
         return [fault.kind for fault in self._forced]
 
-    def set_odds(self, odds: Mapping[str, float]) -> None:
-        """Replace the odds, each 0..1 and together at most 1. Raises ValueError and leaves the old ones."""
+    def check(self, odds: Mapping[str, float]) -> None:
+        """Raises UnknownFault or ValueError unless each of the odds is 0..1 and all together are at most 1."""
         for kind, chance in odds.items():
             self.find(kind)
             if not 0 <= chance <= 1:
                 raise ValueError(f"the odds of '{kind}' are {chance:g}; they must be 0..1")
         if sum(odds.values()) > 1 + 1e-9:
             raise ValueError(f"the odds add up to {sum(odds.values()):g}; together they must be at most 1")
+
+    def set_odds(self, odds: Mapping[str, float]) -> None:
+        """Replace the odds; if they are wrong, raise what :meth:`check` raises and keep the old ones."""
+        self.check(odds)
         self._odds = dict(odds)
 
     def force(self, *kinds: str) -> None:

@@ -1,114 +1,24 @@
-"""uvicorn in a thread of its own: the sandbox as a context manager."""
+"""The sandbox as a context manager: where it is, what it saw, and how it is steered from Python."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-import socket
-import threading
+import dataclasses
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
-
 from rembg_watch.sandbox.account import Account
-from rembg_watch.sandbox.app import RMBG_PATH, USAGE_PATH, make_app
-from rembg_watch.sandbox.control import snapshot, steer
+from rembg_watch.sandbox.app import RMBG_PATH, USAGE_PATH
+from rembg_watch.sandbox.control import snapshot
+from rembg_watch.sandbox.run import HOST, Run
 from rembg_watch.sandbox.state import OutOfCredits, Received, RetryAfter, Settings, State, UsageCall
-from rembg_watch.sandbox.wire import protocol
+from rembg_watch.sandbox.steer import check, is_count, steer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Literal, Self
 
-HOST = "127.0.0.1"
-_START_SECONDS = 20.0
 _RENEWAL_SECONDS = 15 * 86_400
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready.set()
-
-
-class _Run:
-    """One life of the server, from its socket to the end of its thread."""
-
-    def __init__(self, state: State, port: int) -> None:
-        self._state = state
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind((HOST, port))
-        except OSError:
-            self._socket.close()
-            raise
-        self.port: int = self._socket.getsockname()[1]
-        self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closing: asyncio.Event | None = None
-        self._server: _Server | None = None
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
-        self._thread.start()
-        if not self._ready.wait(_START_SECONDS) or self._failure is not None:
-            raise RuntimeError("the sandbox did not start") from self._failure
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 -- handed to the thread that waits for the start
-            self._failure = error
-        finally:
-            self._ready.set()
-
-    async def _serve(self) -> None:
-        self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
-        with ThreadPoolExecutor(max(2, os.cpu_count() or 2), "sandbox-cutout") as threads:
-            config = uvicorn.Config(
-                make_app(self._state, threads),
-                http=protocol(self._closing, self._connected),
-                ws="none",
-                loop="asyncio",
-                lifespan="off",
-                log_config=None,
-                log_level="critical",
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=75,
-                backlog=512,
-            )
-            self._server = _Server(config, self._ready)
-            await self._server.serve([self._socket])
-
-    def _connected(self) -> None:
-        with self._state.lock:
-            self._state.connections += 1
-
-    def stop(self) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
-                self._loop.call_soon_threadsafe(self._go_down)
-        self._thread.join()
-        self._socket.close()
-
-    def _go_down(self) -> None:
-        assert self._server is not None
-        assert self._closing is not None
-        self._server.should_exit = True
-        self._closing.set()
-        for connection in list(self._server.server_state.connections):
-            transport: Any = getattr(connection, "transport", None)
-            if transport is not None:
-                transport.abort()
 
 
 class Sandbox:
@@ -171,11 +81,14 @@ class Sandbox:
             latency, key, retry_after, out_of_credits, errors_as, anonymous_per_day, slow_seconds, redirect_to
         )
         account = Account(credits, prepaid, int(time.time() + renews_in), membership, synced)
+        if not is_count(credits) or not is_count(prepaid):
+            raise ValueError("credits and prepaid must be integers of 0 or more")
         self._state = State(settings, account, faults or {}, seed)
+        check(self._state, {**dataclasses.asdict(settings), "rate_limit": rate_limit, "burst": burst})
         self._state.set_rate_limit(rate_limit, burst)
         self._state.on_request = on_request
         self._wanted_port = port
-        self._run: _Run | None = None
+        self._run: Run | None = None
 
     # -- its life -----------------------------------------------------------------------------------------------------
 
@@ -186,7 +99,7 @@ class Sandbox:
             OSError: the port is taken.
         """
         if self._run is None:
-            self._run = _Run(self._state, self._wanted_port)
+            self._run = Run(self._state, self._wanted_port)
             self._wanted_port = self._run.port
         return self
 

@@ -149,5 +149,5 @@ def test_a_bucket_gives_no_more_than_its_rate(rate, burst, gaps):
 
 
 def test_a_rate_must_be_above_nothing():
-    with pytest.raises(ValueError, match="rate limit"):
+    with pytest.raises(ValueError, match="rate_limit"):
         Sandbox(rate_limit=0)

@@ -216,6 +216,8 @@ def test_unknown_kinds_are_named_with_what_was_meant():
         Sandbox().next_usage("reset-after")
     with pytest.raises(ValueError, match=r"must be 0\.\.1"):
         Sandbox(faults={"500": 2})
+    with pytest.raises(ValueError, match="latency"):
+        Sandbox(latency=-1)
 
 
 USAGE_STATUS = [fault for fault in USAGE_FAULTS.values() if fault.status not in (0, 200)]
