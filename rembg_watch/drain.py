@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rembg_watch.intake.survey import Drained
     from rembg_watch.jobs.model import Hold
 
-SERVICE_PATIENCE = 60.0
+SERVICE_PATIENCE = 20.0
 """Seconds for which a drain waits for a service that is down before it gives up."""
 _LOOK = 0.2
 
