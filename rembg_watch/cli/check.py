@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -18,6 +17,8 @@ from rembg_watch.api.transport import Transport
 from rembg_watch.api.verdict import Fault, judge
 from rembg_watch.cli import findings, localchecks
 from rembg_watch.cli.findings import Finding, Level, fail, ok, warn
+from rembg_watch.cli.options import config_option, json_option
+from rembg_watch.cli.show import emit
 from rembg_watch.config.load import find_config, load_config
 from rembg_watch.errors import EXIT_CONFIG, ApiError, ConfigError
 from rembg_watch.printable import printable
@@ -124,9 +125,9 @@ def _line(finding: Finding) -> str:
 
 
 @click.command("check", short_help="test config, folders, key, API and credits; sends no image")
-@click.option("-c", "--config", "config_path", metavar="CONFIG", help="The config file.")
+@config_option
 @click.option("--offline", is_flag=True, help="Do not ask the API; look at this machine only.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with all findings.")
+@json_option
 def command(config_path: str | None, offline: bool, as_json: bool) -> None:
     """Look at everything that a start needs: one line each, with what to do. Sends no image and costs nothing.
 
@@ -143,5 +144,5 @@ def command(config_path: str | None, offline: bool, as_json: bool) -> None:
         rows = [
             {"level": f.level.value.lower(), "subject": f.subject, "message": f.message, "hint": f.hint} for f in found
         ]
-        click.echo(json.dumps({"ok": code == 0, "exit_code": code, "findings": rows}, indent=2))
+        emit({"ok": code == 0, "exit_code": code, "findings": rows})
     sys.exit(code)

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from pydantic import ValidationError
 
-from rembg_watch.api.client import RembgClient
-from rembg_watch.api.options import Options
 from rembg_watch.cli import report
+from rembg_watch.cli.access import access_to, config_for, options_of
 from rembg_watch.cli.bars import Bars
+from rembg_watch.cli.options import config_option
+from rembg_watch.cli.show import emit
 from rembg_watch.cli.targets import STREAM, Order, kind_of, orders
-from rembg_watch.config.key import VARIABLE
-from rembg_watch.config.load import find_config, load_config
-from rembg_watch.config.written import ApiConfig
 from rembg_watch.delivery.files import open_temp
 from rembg_watch.delivery.naming import numbered
 from rembg_watch.delivery.placing import commit
 from rembg_watch.errors import (
     EXIT_SOME_FAILED,
     ApiError,
-    ConfigError,
     ImageRejected,
     RembgWatchError,
     SourceError,
@@ -38,90 +32,14 @@ from rembg_watch.errors import (
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from rembg_watch.api.client import RembgClient
+    from rembg_watch.api.options import Options
     from rembg_watch.api.removal import Removal
-    from rembg_watch.config.model import Config
-    from rembg_watch.imagefile import Kind
 
 MAX_WAITS = 6
 """How often a picture waits when the API says "too fast", which costs nothing."""
 LONGEST_WAIT = 60.0
 """Seconds of one such wait at most."""
-
-
-@dataclass(frozen=True)
-class Access:
-    """How the API is reached."""
-
-    key: str
-    api: ApiConfig
-
-    def client(self) -> RembgClient:
-        api = self.api
-        return RembgClient(
-            self.key,
-            url=api.url,
-            usage_url=api.usage_url,
-            connect_timeout=api.connect_timeout,
-            read_timeout=api.read_timeout,
-            pool_size=1,
-        )
-
-
-def _config(named: str | None, *, needed: bool, env: Mapping[str, str]) -> Config | None:
-    """Load the config that was named, or one in the usual places; without any, the environment has to do."""
-    if named is not None or needed or env.get("REMBG_WATCH_CONFIG"):
-        return load_config(find_config(named, env), env)
-    try:
-        path = find_config(None, env)
-    except ConfigError:
-        return None
-    # The daemon's config in /etc is rightly closed to others, who have a key of their own.
-    if env.get(VARIABLE) and not os.access(path, os.R_OK):
-        return None
-    return load_config(path, env)
-
-
-def _access(config: Config | None, url: str | None, env: Mapping[str, str]) -> Access:
-    api = config.api if config else ApiConfig()
-    if url is not None:
-        try:
-            api = ApiConfig.model_validate({**api.model_dump(exclude={"key"}), "url": url})
-        except ValidationError as error:
-            raise click.UsageError(f"--url {_said(error)}") from error
-    if config is not None:
-        return Access(config.require_key(), api)
-    key = env.get(VARIABLE, "").strip()
-    if not key:
-        raise ConfigError([f"there is no API key: set {VARIABLE}, or name a config with -c"])
-    return Access(key, api)
-
-
-def _said(error: ValidationError) -> str:
-    return error.errors()[0]["msg"].removeprefix("Value error, ")
-
-
-def _options(config: Config | None, profile: str | None, flags: Mapping[str, Any], kind: Kind | None) -> Options:
-    """Give the profile's options, with what was typed on top; OUT's ending decides a format that nothing else does."""
-    values: dict[str, Any] = {}
-    if profile is not None:
-        assert config is not None
-        if profile not in config.profiles:
-            known = ", ".join(sorted(config.profiles)) or "none"
-            raise click.UsageError(f"there is no profile '{printable(profile)}' in {config.path}; there are: {known}")
-        values = config.profiles[profile].options.model_dump(exclude_unset=True)
-    values |= {name: value for name, value in flags.items() if value is not None}
-    if kind is not None:
-        values.setdefault("format", kind)
-    try:
-        options = Options.model_validate(values)
-    except ValidationError as error:
-        where = ", ".join("--" + str(part).replace("_", "-") for part in error.errors()[0]["loc"][:1])
-        raise click.UsageError(f"{where}: {_said(error)}" if where else _said(error)) from error
-    if kind is not None and options.format is not kind:
-        raise click.UsageError(f"OUT has the ending of {kind.value}, but the format is {options.format.value}")
-    return options
 
 
 class _Work:
@@ -219,7 +137,7 @@ def _failure(order: Order, error: RembgWatchError) -> dict[str, Any]:
 @click.command("remove", short_help="remove backgrounds once, without a daemon")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("--profile", help="Take the options of this profile; those typed here go on top.")
-@click.option("-c", "--config", "config_path", metavar="CONFIG", help="The config file.")
+@config_option
 @click.option("-f", "--format", help="webp, png, jpeg or bmp.  [default: OUT's ending, else webp]")
 @click.option("--w", type=int, help="Target width in pixels, 1..10000; the aspect ratio is kept.")
 @click.option("--h", type=int, help="Target height in pixels, 1..10000; with --w, the largest that fits.")
@@ -253,8 +171,8 @@ def command(
     if as_base64 and out is not None:
         raise click.UsageError("--base64 prints to stdout: leave -o out")
     kind = kind_of(out, len(images))
-    config = _config(config_path, needed=profile is not None, env=os.environ)
-    options = _options(config, profile, flags, kind)
+    config = config_for(config_path, needed=profile is not None, env=os.environ)
+    options = options_of(config, profile, flags, kind)
     todo = orders(images, out, options.extension)
     to_stdout = not as_base64 and any(order.target is None for order in todo)
     if to_stdout and as_json:
@@ -266,7 +184,7 @@ def command(
     notes: list[dict[str, Any]] = []
     failed: list[RembgWatchError] = []
     try:
-        with _access(config, url, os.environ).client() as client, Bars(len(todo)) as bars:
+        with access_to(config, url, os.environ).client() as client, Bars(len(todo)) as bars:
             work = _Work(client, options, bars, force=force, as_base64=as_base64)
             for order in todo:
                 name = printable(str(order.source)) if order.source else "stdin"
@@ -291,7 +209,7 @@ def command(
                     _say(name, removal, path)
     finally:
         if as_json:
-            click.echo(json.dumps(notes, indent=2))
+            emit(notes)
     if failed:
         left = len(todo) - len(notes)
         if left:

@@ -1,0 +1,266 @@
+"""``check`` as people type it, and the judgements behind its lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rembg_watch.cli import findings
+from rembg_watch.cli.findings import Finding, Level
+from rembg_watch.sandbox import Sandbox
+
+ROOT = Path(__file__).parents[2]
+KEY = "a-key-that-nobody-shows"
+
+
+@pytest.fixture
+def sandbox():
+    with Sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path, sandbox):
+    """A config, with the folders it names."""
+    for name in ("in/sub", "out", "state"):
+        (tmp_path / name).mkdir(parents=True)
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"api: {{key: {KEY}, url: '{sandbox.url}', usage_url: '{sandbox.usage_url}'}}\n"
+        "state_dir: state\n"
+        "credits: {reserve: 10, warn_below: 100}\n"
+        "folders: [{inbox: in, outbox: out, profile: {format: png}}]\n"
+    )
+    config.chmod(0o600)
+    return tmp_path
+
+
+def check(place: Path, *arguments: str) -> tuple[int, dict[str, list[tuple[str, str]]]]:
+    """Run it with --json; give the exit code and the findings by subject."""
+    done = run(place, "--json", *arguments)
+    told = json.loads(done.stdout)
+    assert told["exit_code"] == done.returncode
+    assert told["ok"] is (done.returncode == 0)
+    found: dict[str, list[tuple[str, str]]] = {}
+    for row in told["findings"]:
+        found.setdefault(row["subject"], []).append((row["level"], f"{row['message']} {row['hint']}"))
+    return done.returncode, found
+
+
+def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("REMBG")}
+    done = subprocess.run(
+        [sys.executable, "-m", "rembg_watch", "check", *arguments],
+        cwd=place, env={**env, "PYTHONPATH": str(ROOT), "HOME": str(place)}, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert KEY not in done.stdout + done.stderr
+    return done
+
+
+def edit(place: Path, old: str, new: str) -> None:
+    config = place / "config.yaml"
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new))
+
+
+def test_a_good_set_up_is_all_ok(place, sandbox):
+    """Everything in order: exit 0, each thing has its line, no image is sent, nothing is left behind."""
+    code, found = check(place)
+    assert code == 0
+    levels = {subject: {level for level, _ in rows} for subject, rows in found.items()}
+    for subject in ("config", "state_dir", "inbox", "outbox", "inotify", "key", "credits", "api", "clock", "sandbox"):
+        assert levels[subject] == {"ok"}, found[subject]
+    assert "sqlite" in levels
+    assert "2 folders" in found["inbox"][0][1]
+    assert "1000 credits left" in found["credits"][0][1]
+    assert [request for request in sandbox.requests if request.size] == []
+    assert sandbox.charged == 0
+    assert sorted(p.name for p in place.rglob("*")) == ["config.yaml", "in", "out", "state", "sub"]
+
+
+def test_people_get_one_line_each(place):
+    """Without --json: a level, a subject, a text on each line; no colours where it is no terminal."""
+    done = run(place)
+    lines = done.stdout.splitlines()
+    assert len(lines) >= 10
+    assert all(line.split()[0] in {"ok", "warn", "FAIL"} for line in lines)
+    assert "\x1b" not in done.stdout
+
+
+def test_every_mistake_of_a_config_is_a_line(place):
+    """A config with mistakes: one FAIL for each, exit 78, and what needs no config is still looked at."""
+    edit(place, "outbox: out", "outbux: out, watch: sometimes")
+    code, found = check(place)
+    assert code == 78
+    assert [level for level, _ in found["config"]].count("fail") == 3
+    assert "sqlite" in found
+    (place / "config.yaml").unlink()
+    assert check(place)[0] == 78
+
+
+def test_a_refused_key_is_77(place, sandbox):
+    """The key is tried with the free usage call."""
+    sandbox.set_key("another")
+    code, found = check(place)
+    assert code == 77
+    assert found["key"][0][0] == "fail"
+    assert sandbox.requests == [] or all(not request.size for request in sandbox.requests)
+
+
+def test_no_key_is_78(place):
+    """A config without a key, and none anywhere else."""
+    edit(place, f"key: {KEY}, ", "")
+    code, found = check(place)
+    assert code == 78
+    assert "REMBG_API_KEY" in found["key"][0][1]
+
+
+def test_an_api_that_is_not_there_is_69(place, sandbox):
+    """Nobody listens; --offline does not ask."""
+    sandbox.stop()
+    code, found = check(place)
+    assert code == 69
+    assert found["api"][0][0] == "fail"
+    code, found = check(place, "--offline")
+    assert code == 0
+    assert "key" not in found
+
+
+def test_an_address_without_the_service_is_a_warning(place, sandbox):
+    """A 404 at the picture address is told before the first photo meets it."""
+    edit(place, sandbox.url, sandbox.base_url + "/nothing-here")
+    code, found = check(place)
+    assert code == 0
+    assert found["api"][0][0] == "warn"
+
+
+def test_folders_that_are_not_there_are_73(place):
+    """A missing inbox and a missing outbox, each with a line; the config's own kind goes first."""
+    edit(place, "inbox: in, outbox: out", "inbox: nowhere, outbox: neither")
+    code, found = check(place)
+    assert code == 73
+    assert "is not there" in found["inbox"][0][1]
+    assert "is not there" in found["outbox"][0][1]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_what_can_not_be_written_is_73(place):
+    """An outbox without write permission is found by writing."""
+    (place / "out").chmod(0o500)
+    code, found = check(place)
+    assert code == 73
+    assert "can't be written" in found["outbox"][0][1]
+
+
+def test_a_file_where_a_folder_should_be_is_73(place):
+    """Also for root: a file in place of the state directory can't hold a database."""
+    (place / "state").rmdir()
+    (place / "state").write_text("in the way")
+    code, found = check(place)
+    assert code == 73
+    assert found["state_dir"][0][0] == "fail"
+
+
+def test_a_damaged_database_is_73(place):
+    """jobs.db that is no database is found before the daemon meets it."""
+    (place / "state/jobs.db").write_bytes(b"this is no database" * 100)
+    code, found = check(place)
+    assert code == 73
+    assert "jobs.db" in found["state_dir"][0][1]
+
+
+def test_a_linked_inbox_is_told(place):
+    """What is really watched is said where the config names a link."""
+    (place / "link").symlink_to("in")
+    edit(place, "inbox: in", "inbox: link")
+    code, found = check(place)
+    assert code == 0
+    assert any("is a link" in text for _, text in found["inbox"])
+
+
+def test_few_credits_are_a_warning(place, sandbox):
+    """Below warn_below, and at the reserve: warnings, exit 0."""
+    sandbox.set_credits(50)
+    code, found = check(place)
+    assert (code, found["credits"][0][0]) == (0, "warn")
+    sandbox.set_credits(10)
+    code, found = check(place)
+    assert (code, found["credits"][0][0]) == (0, "warn")
+    assert "nothing would be sent" in found["credits"][0][1]
+
+
+def test_the_configs_warnings_are_shown(place):
+    """A key that others can read is a warning."""
+    (place / "config.yaml").chmod(0o644)
+    code, found = check(place)
+    assert code == 0
+    assert any(level == "warn" for level, _ in found["config"])
+
+
+@pytest.mark.parametrize(
+    ("version", "level"),
+    [
+        ((3, 51, 3), "ok"), ((3, 52, 0), "ok"), ((4, 0, 0), "ok"), ((3, 50, 7), "ok"), ((3, 44, 6), "ok"),
+        ((3, 51, 2), "warn"), ((3, 50, 6), "warn"), ((3, 44, 5), "warn"), ((3, 45, 9), "warn"), ((3, 40, 1), "warn"),
+        ((3, 49, 9), "warn"),
+    ],
+)  # fmt: skip
+def test_sqlite_versions_with_the_wal_bug_are_warned_of(version, level):
+    """Fixed in 3.51.3, and in 3.50.7 and 3.44.6 of their own series."""
+    assert findings.sqlite_version(version).level == level
+
+
+@pytest.mark.parametrize(
+    ("folders", "limit", "level"), [(10, 100, "ok"), (81, 100, "warn"), (200, 100, "warn"), (200, None, "ok")]
+)
+def test_too_many_folders_name_the_sysctl(folders, limit, level):
+    """From four fifths of the kernel's limit on, with the line to type."""
+    found = findings.watches(folders, limit)
+    assert found.level == level
+    assert (level == "ok") is ("fs.inotify.max_user_watches" not in found.hint)
+
+
+def test_no_inotify_instance_names_the_other_sysctl():
+    """When all instances are taken."""
+    assert findings.instances(free=True, limit=128) is None
+    found = findings.instances(free=False, limit=128)
+    assert found is not None
+    assert "fs.inotify.max_user_instances=512" in found.hint
+
+
+def test_disk_space_is_judged():
+    """Enough says nothing; little warns; next to nothing fails with 73."""
+    assert findings.space("outbox", "/out", 10 * 1024**3) is None
+    little = findings.space("outbox", "/out", 500 * 1024**2)
+    none = findings.space("outbox", "/out", 1024**2)
+    assert little is not None
+    assert little.level is Level.WARN
+    assert none is not None
+    assert (none.level, none.code) == (Level.FAIL, 73)
+
+
+@given(st.floats(-1e9, 1e9))
+def test_a_clock_is_wrong_from_five_minutes_on(skew):
+    """In either direction, and it says which."""
+    found = findings.clock(skew)
+    assert (found.level is Level.OK) is (abs(skew) <= 300)
+    if found.level is not Level.OK:
+        assert ("ahead" in found.message) is (skew > 0)
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(Level)), st.sampled_from([69, 73, 77, 78]))))
+def test_the_exit_code_is_the_first_kind_that_fails(rows):
+    """Config before key before API before what can't be written; warnings never count."""
+    code = findings.exit_code(Finding(level, "x", "y", "", number) for level, number in rows)
+    failing = [number for level, number in rows if level is Level.FAIL]
+    assert code == (min(failing, key=[78, 77, 69, 73].index) if failing else 0)
