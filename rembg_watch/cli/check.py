@@ -18,7 +18,7 @@ from rembg_watch.api.verdict import Fault, judge
 from rembg_watch.cli import findings, localchecks
 from rembg_watch.cli.findings import Finding, Level, fail, ok, warn
 from rembg_watch.cli.options import config_option, json_option
-from rembg_watch.cli.show import emit
+from rembg_watch.cli.show import emit, text
 from rembg_watch.config.load import find_config, load_config
 from rembg_watch.errors import EXIT_CONFIG, ApiError, ConfigError
 from rembg_watch.printable import printable
@@ -43,7 +43,7 @@ def _config(path: str | None) -> tuple[Config | None, list[Finding]]:
     shown = (
         f"{printable(str(config.path))}: {count} folder{'s' * (count != 1)}, {profiles} profile{'s' * (profiles != 1)}"
     )
-    return config, [ok("config", shown), *(warn("config", text) for text in config.warnings)]
+    return config, [ok("config", shown), *(warn("config", line) for line in config.warnings)]
 
 
 def _key_and_credits(config: Config) -> Iterator[Finding]:
@@ -120,8 +120,9 @@ def _all(config_path: str | None, *, offline: bool) -> Iterator[Finding]:
 
 
 def _line(finding: Finding) -> str:
-    text = f"{finding.message.rstrip('.')}. {finding.hint}" if finding.hint else finding.message
-    return f"{click.style(f'{finding.level.value:<4}', fg=_COLOURS[finding.level])}  {finding.subject:<9}  {text}"
+    said = f"{finding.message.rstrip('.')}. {finding.hint}" if finding.hint else finding.message
+    level = click.style(f"{finding.level.value:<4}", fg=_COLOURS[finding.level])
+    return f"{level}  {finding.subject:<9}  {text(said)}"
 
 
 @click.command("check", short_help="test config, folders, key, API and credits; sends no image")

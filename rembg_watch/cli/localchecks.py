@@ -105,17 +105,15 @@ def folders(config: Config, env: Mapping[str, str]) -> Iterator[Finding]:
         mounts = table.read()
     for number, folder in enumerate(config.folders):
         count, unreadable = _count(folder)
-        inbox = list(_inbox(folder, count, unreadable, mounts))
-        yield from inbox
+        yield from _inbox(folder, count, unreadable, mounts)
         if written and written[number] != folder.inbox and written[number].is_symlink():
             yield ok("inbox", f"{_shown(written[number])} is a link; what is watched is {_shown(folder.inbox)}")
         for subject, path in (("outbox", folder.outbox), ("archive", folder.archive), ("failed", folder.failed)):
             if path is not None:
                 yield from _target(subject, path)
-        if folder.on_success == "archive" and folder.archive is not None and not _same_disk(folder):
-            yield ok(
-                "archive", f"{_shown(folder.archive)} is on another disk than its inbox: archiving copies each photo"
-            )
+        for subject, path in (("archive", folder.archive), ("failed", folder.failed)):
+            if path is not None and not _same_disk(folder.inbox, path):
+                yield ok(subject, f"{_shown(path)} is on another disk than its inbox: each photo is copied there")
         if folder.watch != "scan":
             total += count
     yield findings.watches(total, _sysctl("max_user_watches"))
@@ -196,10 +194,9 @@ def _target(subject: str, path: Path) -> Iterator[Finding]:
     yield from _space(subject, path)
 
 
-def _same_disk(folder: Folder) -> bool:
-    assert folder.archive is not None
+def _same_disk(one: Path, other: Path) -> bool:
     try:
-        return folder.inbox.stat().st_dev == _standing(folder.archive).stat().st_dev
+        return one.stat().st_dev == _standing(other).stat().st_dev
     except OSError:
         return True
 

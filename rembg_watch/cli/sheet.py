@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,9 +65,11 @@ def _tile(path: Path, checks: Image.Image) -> Image.Image:
     """Give the picture fitted into a tile, on a checkerboard where it is clear; one that can't be shown stays empty."""
     tile = Image.new("RGB", (_TILE, _TILE), "#f6f7f9")
     try:
-        with Image.open(path) as opened:
-            opened.draft("RGB", (_TILE * 2, _TILE * 2))
-            picture = ImageOps.exif_transpose(opened).convert("RGBA")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the API takes pictures of 100 megapixels
+            with Image.open(path) as opened:
+                opened.draft("RGB", (_TILE * 2, _TILE * 2))
+                picture = ImageOps.exif_transpose(opened).convert("RGBA")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return tile
     picture.thumbnail((_TILE, _TILE), Image.Resampling.LANCZOS, reducing_gap=3.0)

@@ -120,7 +120,8 @@ def own_props(images: Path, without: Path) -> tuple[list[Prop], list[str]]:
     props = {}
     for number, path in enumerate(good):
         relative = path.relative_to(images).as_posix()
-        props[relative] = Prop(relative, turns[number % len(turns)], _copier(path))
+        way = turns[number % len(turns)] if number < 2 * len(turns) else Way.COPIED
+        props[relative] = Prop(relative, way, _copier(path))
     for path in good[:SHOWN_IN_ALL]:
         for profile in ("marketplace", "masks", "banner"):
             relative = f"{profile}/{path.relative_to(images).as_posix()}"
