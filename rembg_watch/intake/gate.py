@@ -35,10 +35,17 @@ NEVER = float("inf")
 
 
 class KnownFiles(Protocol):
+    """What a scan asks of the job table."""
+
+    def known_versions(self, folder: str, directory: str, /) -> Mapping[str, Version]:
+        """Give the versions that are known of the files directly in one folder of an inbox, by name."""
+
+
+class KnownFile(KnownFiles, Protocol):
     """What intake asks of the job table."""
 
-    def known_versions(self, folder: str, directory: str) -> Mapping[str, Version]:
-        """Give the versions that are known of the files directly in one folder of an inbox, by name."""
+    def known_version(self, folder: str, path: str, /) -> Version | None:
+        """Give the version that is known of one file, or None."""
 
 
 class Adopt(Protocol):
@@ -87,7 +94,7 @@ class Gate:
 
     def __init__(
         self,
-        store: KnownFiles,
+        store: KnownFile,
         on_arrivals: Callable[[list[Arrival]], None],
         on_decode: Callable[[DecodeOrder], None],
         *,
@@ -332,14 +339,13 @@ class Gate:
             self._forget(candidate)
 
     def _arrivals(self, finished: Iterable[tuple[Candidate, Refusal | None]]) -> list[Arrival]:
-        known = _Lookup(self._store)
         arrivals: list[Arrival] = []
         for candidate, refusal in finished:
             identity, status, folder = candidate.identity, candidate.status, candidate.inbox.folder
             assert identity is not None
             assert status is not None
             version = Version(identity.size, identity.mtime_ns)
-            before = known.version(candidate.inbox.name, candidate.path)
+            before = self._store.known_version(candidate.inbox.name, candidate.path)
             if before == version:
                 continue
             adopted = None
@@ -380,18 +386,3 @@ class Gate:
             )
             for candidate in list(self._table.values())
         ]
-
-
-class _Lookup:
-    """Known versions for one hand-over, asked for once a folder."""
-
-    def __init__(self, store: KnownFiles) -> None:
-        self._store = store
-        self._folders: dict[tuple[str, str], Mapping[str, Version]] = {}
-
-    def version(self, inbox: str, path: str) -> Version | None:
-        directory, _, name = path.rpartition("/")
-        versions = self._folders.get((inbox, directory))
-        if versions is None:
-            versions = self._folders[inbox, directory] = self._store.known_versions(inbox, directory)
-        return versions.get(name)

@@ -57,11 +57,10 @@ class IgnoredFiles:
         self._unlisted = 0
 
     def add(self, path: str, reason: str, now: float) -> None:
+        """Note one. Beyond those listed, counting is left to the scans: one file gives several hints."""
         if path in self._reasons or len(self._reasons) < LISTED:
             since = self._reasons[path][1] if path in self._reasons else now
             self._reasons[path] = (reason, since)
-        else:
-            self._unlisted += 1
 
     def discard(self, path: str) -> None:
         self._reasons.pop(path, None)

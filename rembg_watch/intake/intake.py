@@ -17,7 +17,7 @@ from watchdog.events import DirCreatedEvent, DirDeletedEvent, DirMovedEvent, Fil
 
 from rembg_watch.intake import completeness
 from rembg_watch.intake.completeness import Gone, NotAFile
-from rembg_watch.intake.gate import Adopt, DecodeOrder, Gate, KnownFiles
+from rembg_watch.intake.gate import Adopt, DecodeOrder, Gate, KnownFile
 from rembg_watch.intake.inbox import Health, Inbox, RootStatus
 from rembg_watch.intake.patrol import Left, Offer, Patrol, Rounds, Scanned
 from rembg_watch.intake.readiness import How, Timings
@@ -67,7 +67,7 @@ class Intake:
     def __init__(
         self,
         folders: Sequence[Folder],
-        store: KnownFiles,
+        store: KnownFile,
         on_arrivals: Callable[[list[Arrival]], None],
         *,
         adopt: Adopt | None = None,

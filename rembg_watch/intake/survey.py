@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rembg_watch.intake import completeness
 from rembg_watch.intake.completeness import Gone, Identity, NotAFile
 from rembg_watch.intake.filesystems import MountTable, mount_of
-from rembg_watch.intake.gate import Adopt, DecodeOrder, Gate, KnownFiles
+from rembg_watch.intake.gate import Adopt, DecodeOrder, Gate, KnownFile, KnownFiles
 from rembg_watch.intake.inbox import Health, Inbox, RootStatus, inboxes_of
 from rembg_watch.intake.readiness import Facts, How, Look, Moment, Ready, Timings, Wait, decide
 from rembg_watch.intake.scanner import Found, Summary, scan
@@ -40,7 +40,7 @@ class Drained:
 
 def drain_folders(
     folders: Sequence[Folder],
-    store: KnownFiles,
+    store: KnownFile,
     on_arrivals: Callable[[list[Arrival]], None],
     *,
     adopt: Adopt | None = None,

@@ -95,6 +95,14 @@ class JobStore:
         )
         return {names.from_text(name): Version(size, mtime_ns) for name, size, mtime_ns in rows}
 
+    def known_version(self, folder: str, path: str) -> Version | None:
+        """Give the version that is known of one file, or None. For single files: a folder of a million stays cheap."""
+        rows = self._db.read(
+            "SELECT size, mtime_ns FROM jobs WHERE folder = ? AND dir = ? AND name = ? AND current = 1",
+            (names.to_text(folder), *names.split(path)),
+        )
+        return Version(*rows[0]) if rows else None
+
     def enqueue(self, arrivals: Sequence[Arrival], now: float) -> list[Accepted]:
         """Take in finished files. The same version of a file never makes a second row; a newer one replaces it."""
         return self._db.write(lambda connection: [_accept(connection, arrival, now) for arrival in arrivals])
@@ -129,8 +137,7 @@ class JobStore:
                 + held
                 + " AND NOT EXISTS (SELECT 1 FROM jobs AS other INDEXED BY jobs_leased WHERE"
                 " other.state = 'running' AND other.name = jobs.name AND other.dir = jobs.dir"
-                " AND other.folder = jobs.folder)"
-                + f" ORDER BY priority DESC, id LIMIT ?) RETURNING {COLUMNS}",
+                " AND other.folder = jobs.folder)" + f" ORDER BY priority DESC, id LIMIT ?) RETURNING {COLUMNS}",
                 (now + lease_seconds, now, *map(names.to_text, folders), *profiles, *([only] if only else []), limit),
             ).fetchall()
             return sorted(map(job_of, rows), key=lambda job: (-job.priority, job.id))

@@ -25,6 +25,9 @@ class Nothing:
     def known_versions(self, folder, directory):
         return {}
 
+    def known_version(self, folder, path):
+        return None
+
 
 def main(place: Path) -> int:
     try:

@@ -130,6 +130,9 @@ def test_a_burst_costs_the_same_for_each_file(clock, orders, inbox, folder_for, 
         def known_versions(self, folder, directory):
             return {}
 
+        def known_version(self, folder, path):
+            return None
+
     place = Inbox(folder_for(inbox))
     data = pic("BMP", side=4)
     for number in range(10_000):
