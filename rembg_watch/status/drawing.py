@@ -61,7 +61,7 @@ def snapshot(config: Config, database: Database | None, now: float) -> Snapshot:
     board, ledger, overview = Board(database), Ledger(database), Overview(database)
     fact = (board.fact("daemon") or {}) if pid is not None else {}
     counts = Steering(database).counts()
-    unready = board.unready()
+    unready = sorted(board.unready(), key=lambda file: _UNREADY_ORDER.get(file.state, 0))
     waiting_turn = _add(overview.queued(), overview.waiting())
     holds = [_in_words(hold, config, waiting_turn) for hold in board.holds()]
     held = sum(n for lane, n in waiting_turn.items() if any(_touches(hold.scope, lane, config) for hold in holds))
@@ -70,7 +70,7 @@ def snapshot(config: Config, database: Database | None, now: float) -> Snapshot:
     return Snapshot(
         at=now,
         database=True,
-        daemon=None if pid is None else _daemon(pid, fact),
+        daemon=None if pid is None else _daemon(pid, fact, board.fact("started") or {}),
         holds=tuple(holds),
         folders=_folders(config, counts, fact, unready, today),
         running=_running(database, pid, fact),
@@ -83,7 +83,7 @@ def snapshot(config: Config, database: Database | None, now: float) -> Snapshot:
             config.credits.monthly_limit,
         ),
         not_ready=tuple(NotReady(f.folder, f.path, f.state, f.reason, f.since) for f in unready[:UNREADY_SHOWN]),
-        not_ready_count=len(unready),
+        not_ready_count=max(len(unready), sum((fact.get("unready") or {}).values())),
         failures=tuple(
             Failure(job.id, job.folder, job.path, job.finished_at, job.code, job.message, job.hint)
             for job in overview.last_failures(FAILURES_SHOWN)
@@ -92,6 +92,8 @@ def snapshot(config: Config, database: Database | None, now: float) -> Snapshot:
 
 
 _OPEN = (State.QUEUED, State.RUNNING, State.WAITING)
+_UNREADY_ORDER = {"incomplete": 0, "settling": 1, "ignored": 2}
+"""What somebody must look at comes first; ignored files are many, and meant to be."""
 _Lanes = dict[tuple[str, str], int]
 """Jobs that wait for their turn, by (folder, fingerprint)."""
 
@@ -100,11 +102,13 @@ def _add(first: _Lanes, second: _Lanes) -> _Lanes:
     return {lane: first.get(lane, 0) + second.get(lane, 0) for lane in first | second}
 
 
-def _daemon(pid: int, fact: dict[str, Any]) -> Daemon:
+def _daemon(pid: int, fact: dict[str, Any], started: dict[str, Any]) -> Daemon:
+    if fact.get("pid") != pid:  # an earlier one's; this one has not spoken yet
+        return Daemon(pid)
     return Daemon(
         pid,
         fact.get("version"),
-        fact.get("started_at"),
+        started.get("at") if started.get("pid") == pid else None,
         fact.get("updated_at"),
         fact.get("per_second"),
         fact.get("found_by_rescan") or 0,
@@ -138,7 +142,6 @@ def _folders(
     today: dict[str, int],
 ) -> tuple[FolderQueue, ...]:
     roots = {root.get("inbox"): root for root in fact.get("roots") or ()}
-    ignored = fact.get("ignored") or {}
     configured = [str(folder.inbox) for folder in config.folders]
     rows = []
     for inbox in (*configured, *sorted(set(counts) - set(configured))):
@@ -151,7 +154,7 @@ def _folders(
                 configured=folder is not None,
                 **{state.value: numbers.get(state, 0) for state in State},
                 not_ready=sum(file.state != "ignored" for file in here),
-                ignored=max(ignored.get(inbox, 0), sum(file.state == "ignored" for file in here)),
+                ignored=sum(file.state == "ignored" for file in here),
                 spent_today=today.get(inbox, 0),
                 daily_limit=None if folder is None else folder.daily_limit,
                 health=root.get("health"),

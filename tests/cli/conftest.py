@@ -1,0 +1,149 @@
+"""A config with two inboxes in a fresh directory, and the command line in this process or in one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from rembg_watch.cli import main
+from rembg_watch.config.load import load_config
+from rembg_watch.jobs.board import Board
+from rembg_watch.jobs.database import Database
+from rembg_watch.jobs.ledger import AttemptEnd, Ledger
+from rembg_watch.jobs.model import Arrival, Charge, How, Output, State, Version
+from rembg_watch.jobs.steering import Steering
+from rembg_watch.jobs.store import JobStore
+
+ROOT = Path(__file__).parents[2]
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+class Place:
+    """A directory with a config, its folders, and, once asked for, its job database."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.shoes, self.bags = root / "in" / "shoes", root / "in" / "bags"
+        for folder in (self.shoes, self.bags, root / "out"):
+            folder.mkdir(parents=True)
+        self.config = root / "config.yaml"
+        self.write_config()
+        self._database: Database | None = None
+
+    def write_config(self, url="http://127.0.0.1:9", key="k-12345678", money="{}"):
+        self.config.write_text(
+            f"api: {{key: {key}, url: {url}/rmbg, usage_url: {url}/api/membership-usage}}\n"
+            f"state_dir: {self.root}/state\n"
+            f"credits: {money}\n"
+            "profiles: {white: {format: png, bg_color: white}, clear: {format: webp}}\n"
+            "folders:\n"
+            f"  - {{inbox: {self.shoes}, outbox: {self.root}/out/shoes, profile: white}}\n"
+            f"  - {{inbox: {self.bags}, outbox: {self.root}/out/bags, profile: clear, daily_limit: 50}}\n"
+        )
+
+    # -- what the daemon does
+
+    @property
+    def database(self) -> Database:
+        if self._database is None:
+            (self.root / "state").mkdir(mode=0o700, exist_ok=True)
+            self._database = Database(self.root / "state" / "jobs.db")
+        return self._database
+
+    @property
+    def store(self):
+        return JobStore(self.database)
+
+    @property
+    def board(self):
+        return Board(self.database)
+
+    @property
+    def ledger(self):
+        return Ledger(self.database)
+
+    @property
+    def steering(self):
+        return Steering(self.database)
+
+    def arrive(self, *paths, inbox=None, now=1000.0):
+        folder = str(inbox or self.shoes)
+        profile = load_config(self.config).folder(folder).profile
+        self.store.enqueue(
+            [Arrival(folder, path, Version(2_500_000, 1), profile.options.fingerprint, profile.name) for path in paths],
+            now,
+        )
+
+    def claim(self, now=1000.0):
+        (job,) = self.store.claim(1, now, 60.0)
+        return job
+
+    def send(self, path, inbox=None, now=1000.0):
+        """Send one photo and leave it there, as a crash would."""
+        self.arrive(path, inbox=inbox, now=now)
+        job = self.claim(now)
+        return job, self.store.mark_sent(job, "content", f"{self.root}/out/{path}.webp", f"{self.root}/out/.t", now)
+
+    def deliver(self, path, inbox=None, now=1000.0):
+        job, attempt = self.send(path, inbox, now)
+        end = AttemptEnd(Charge.CHARGED, status=200, bytes_in=2_500_000, bytes_out=900_000, api_ms=1234.0)
+        self.store.mark_received(job, attempt, end, "result", 900_000, now + 1)
+        target = f"{self.root}/out/{path}.webp"
+        output = Output(target, job.id, job.folder, job.path, "content", job.fingerprint, "result", 900_000, now + 1)
+        self.store.finish(job, output, How.SENT, None, now + 1)
+        return job.id
+
+    def fail(self, path, message="the API says: corrupt", inbox=None, now=1000.0):
+        job, attempt = self.send(path, inbox, now)
+        end = AttemptEnd(Charge.NOT_CHARGED, "image", 400, message)
+        self.store.end(
+            job, State.FAILED, now + 1, code="image", message=message, hint="export it again", attempt=(attempt, end)
+        )
+        return job.id
+
+    # -- what a person types
+
+    def run(self, *args) -> Result:
+        """Run a command in this process."""
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main([*map(str, args), "-c", str(self.config)])
+        return Result(ended.value.code or 0, out.getvalue(), err.getvalue())
+
+    def spawn(self, *args, **more) -> subprocess.Popen:
+        """Start a command in a process of its own."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith("REMBG")}
+        return subprocess.Popen(
+            [sys.executable, "-m", "rembg_watch", *map(str, args), "-c", str(self.config)],
+            cwd=self.root,
+            env={**env, "PYTHONPATH": str(ROOT), **more.pop("env", {})},
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more},
+        )
+
+    def close(self):
+        if self._database is not None:
+            self._database.close()
+
+
+@pytest.fixture
+def place(tmp_path):
+    made = Place(tmp_path)
+    yield made
+    made.close()
