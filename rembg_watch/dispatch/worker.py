@@ -47,11 +47,12 @@ from rembg_watch.jobs.model import Charge, How, Output, State, Tidy
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rembg_watch.api.client import RembgClient
     from rembg_watch.api.verdict import Verdict
     from rembg_watch.config.model import Config, Folder, Profile
+    from rembg_watch.delivery import TempFile
     from rembg_watch.dispatch.answer import Answer
     from rembg_watch.dispatch.contents import Contents
     from rembg_watch.dispatch.target import Target, Targets
@@ -229,10 +230,9 @@ class _Line:
         self.sent_at = time.monotonic()
         tools.sent()
         tools.at(Step.MARKED_SENT)
-        temp = open_temp(target.root, target.relpath, tag)
+        sink = Sink(open_temp(target.root, target.relpath, tag), tools.config().state_dir / "spool" / f"{tag}.part")
         try:
             tools.at(Step.OPENED)
-            sink = Sink(temp)
             self.spent = True  # until the answer says otherwise
             try:
                 tools.client().send(photo, photo.size, photo.header.kind, options, sink)  # type: ignore[arg-type]
@@ -240,13 +240,18 @@ class _Line:
                 self.api_ms = (time.monotonic() - self.sent_at) * 1000
                 self.bytes_out = sink.size
             tools.at(Step.ANSWERED)
-            self._verify(temp.file, (photo.header.width, photo.header.height))
+            self._verify(sink.file, (photo.header.width, photo.header.height))
             tools.at(Step.VERIFIED)
-            sync(temp)
+            sink.save()
         except BaseException:
-            temp.discard()
+            sink.discard()
             raise
         tools.at(Step.SYNCED)
+        if sink.trouble is not None:  # paid for and safe, but not where it belongs
+            self._receive(sink.answer(), sink.place)
+            sink.file.close()
+            sink.answer().temp.discard()
+            raise sink.trouble
         return sink.answer()
 
     def _verify(self, file: object, source_size: tuple[int, int]) -> None:
@@ -260,13 +265,11 @@ class _Line:
 
     def _deliver(self, answer: Answer, target: Target, content_hash: str) -> Report:
         """From a verified, synced answer to a finished job. Paid for: no error from here on may lose it."""
-        tools, job = self.tools, self.job
-        end = self._attempt_end(Charge.CHARGED, None, None, 200)
-        if not keep(lambda: tools.store.mark_received(job, self.attempt, end, answer.hash, answer.size, tools.clock())):
+        tools = self.tools
+        if not self._receive(answer, answer.temp.path):
             # Given back while the answer came in. It stays where it is: the next claim finds it.
             answer.temp.close()
             return Report(Ended.LOST, sent=self.sent_at > 0, spent=True)
-        self.received = True
         tools.at(Step.MARKED_RECEIVED)
         try:
             place(answer.temp, target.relpath, replace=target.replace, hash_expected=answer.hash)
@@ -277,6 +280,15 @@ class _Line:
         sync_folder(answer.temp)
         tools.at(Step.PLACE_SYNCED)
         return self._finish(target.path, answer.hash, answer.size, content_hash, How.SENT)
+
+    def _receive(self, answer: Answer, where: str) -> bool:
+        """Write down that the answer stands, safe, in the file ``where``; False where the claim was taken over."""
+        tools, job = self.tools, self.job
+        end = self._attempt_end(Charge.CHARGED, None, None, 200)
+        self.received = keep(
+            lambda: tools.store.mark_received(job, self.attempt, end, answer.hash, answer.size, where, tools.clock())
+        )
+        return self.received
 
     def _finish(self, path: str, result_hash: str, size: int, content_hash: str | None, how: How) -> Report:
         tools, job, folder = self.tools, self.job, self.folder
@@ -328,6 +340,7 @@ class _Line:
             temp.close()
             raise
         answer = answer_in(temp)
+        self.attempt = self.tools.store.open_attempt(job)
         log.info("job.answer_found", job=job.id, path=printable(job.path))
         return self._deliver(answer, target, content_hash)
 
@@ -339,21 +352,25 @@ class _Line:
         root = str(self.folder.outbox)
         if same_content(job.output, job.result_hash, size):
             return self._finish(job.output, job.result_hash, size, job.content_hash, How.SENT)
-        if job.temp is None or not job.output.startswith(root + "/"):
+        if job.temp is None or not same_content(job.temp, job.result_hash, size):
+            log.warning("job.answer_lost", job=job.id, path=printable(job.path), temp=printable(job.temp or ""))
             return None
-        relpath = job.output[len(root) + 1 :]
-        temp = reopen_temp(root, relpath, temp_tag(job.temp))
-        if temp is None:
-            log.warning("job.answer_lost", job=job.id, path=printable(job.path), temp=printable(job.temp))
-            return None
-        answer = answer_in(temp)
-        if (answer.hash, answer.size) != (job.result_hash, size):
-            temp.discard()
-            log.warning("job.answer_lost", job=job.id, path=printable(job.path), temp=printable(job.temp))
-            return None
-        with self.tools.targets.reserve(job, root, [relpath]) as target:
-            sync(temp)
-            return self._deliver(answer, target, job.content_hash or "")
+        if not job.output.startswith(root + "/"):  # the config has another outbox by now
+            names: Sequence[str] = names_for(job, self.folder, self.profile, job.content_hash or "", self.tools.clock())
+        else:
+            names = [job.output[len(root) + 1 :]]
+        with self.tools.targets.reserve(job, root, names) as target:
+            if os.path.dirname(job.temp) == os.path.dirname(target.path):
+                temp = reopen_temp(root, target.relpath, temp_tag(job.temp))
+                if temp is None:
+                    return None
+                sync(temp)
+                return self._deliver(answer_in(temp), target, job.content_hash or "")
+            copy = self._copy(job.temp, target, job.content_hash or "", job.result_hash)
+            report = self._deliver(answer_in(copy), target, job.content_hash or "")
+            with suppress(OSError):
+                os.unlink(job.temp)
+            return report
 
     def _reuse(self, target: Target, content_hash: str) -> Report | None:
         """The same bytes and options were paid for before: take that result, if it is still what was delivered."""
@@ -366,14 +383,9 @@ class _Line:
                 continue
             if not same_content(known.path, known.hash, known.size):
                 continue
-            tag = f"{job.id}-{job.lease}"
-            temp_path = os.path.join(os.path.dirname(target.path), temp_name(tag))
-            if not tools.store.mark_copy(job, content_hash, target.path, temp_path, tools.clock()):
-                return Report(Ended.LOST)
             with suppress(SourceError):  # removed or edited in this moment: it is no longer a result
-                temp = copy_result(known.path, target.root, target.relpath, tag, known.hash)
+                temp = self._copy(known.path, target, content_hash, known.hash)
                 try:
-                    sync(temp)
                     place(temp, target.relpath, replace=target.replace, hash_expected=known.hash)
                 except BaseException:
                     temp.discard()
@@ -381,6 +393,21 @@ class _Line:
                 sync_folder(temp)
                 return self._finish(target.path, known.hash, known.size, content_hash, How.REUSED)
         return None
+
+    def _copy(self, source: str, target: Target, content_hash: str, expected: str) -> TempFile:
+        """Copy a paid result beside its new place, synced; the copy is written down before it is begun."""
+        job = self.job
+        tag = f"{job.id}-{job.lease}"
+        temp_path = os.path.join(os.path.dirname(target.path), temp_name(tag))
+        if job.result_hash is None:  # else the row already leads to the answer, and must not lose it
+            self.tools.store.mark_copy(job, content_hash, target.path, temp_path, self.tools.clock())
+        temp = copy_result(source, target.root, target.relpath, tag, expected)
+        try:
+            sync(temp)
+        except BaseException:
+            temp.discard()
+            raise
+        return temp
 
     # -- endings without an output
 

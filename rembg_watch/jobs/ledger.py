@@ -71,14 +71,6 @@ def begin_attempt(connection: Connection, job: Job, now: float) -> int:
     return cursor.lastrowid
 
 
-def last_attempt(connection: Connection, job: Job) -> int | None:
-    """Give the number of the job's newest attempt that never got its end, or None."""
-    row = connection.execute(
-        "SELECT id FROM attempts WHERE job_id = ? AND ended_at IS NULL ORDER BY id DESC LIMIT 1", (job.id,)
-    ).fetchone()
-    return None if row is None else int(row[0])
-
-
 def end_attempt(connection: Connection, attempt: int, end: AttemptEnd, now: float) -> None:
     """Write down how the attempt ended."""
     connection.execute(

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from rembg_watch.jobs import names
-from rembg_watch.jobs.ledger import AttemptEnd, begin_attempt, end_attempt, last_attempt
+from rembg_watch.jobs.ledger import AttemptEnd, begin_attempt, end_attempt
 from rembg_watch.jobs.model import Arrival, How, Job, Output, State, Tidy, Version
 from rembg_watch.jobs.outputs import record_output
 
@@ -215,21 +215,25 @@ class JobStore:
         )
 
     def mark_received(
-        self, job: Job, attempt: int | None, end: AttemptEnd, result_hash: str, result_size: int, now: float
+        self, job: Job, attempt: int | None, end: AttemptEnd, result_hash: str, result_size: int, temp: str, now: float
     ) -> bool:
-        """Commit that a verified answer stands, synced, in the job's temporary file: it is never sent again.
+        """Commit that a verified answer stands, synced, in the file ``temp``: it is never sent again.
 
-        ``attempt`` None means the job's last one, for an answer that was found after a crash.
+        ``attempt`` is None where the ledger has its end already, as the answer only moved to another file.
         """
 
         def work(connection: Connection) -> bool:
-            number = last_attempt(connection, job) if attempt is None else attempt
-            if number is not None:
-                end_attempt(connection, number, end, now)
-            values = (result_hash, result_size, now)
-            return _step(connection, job, "result_hash = ?, result_size = ?, updated_at = ?", values)
+            if attempt is not None:
+                end_attempt(connection, attempt, end, now)
+            values = (result_hash, result_size, names.to_text(temp), now)
+            return _step(connection, job, "result_hash = ?, result_size = ?, temp = ?, updated_at = ?", values)
 
         return self._db.write(work)
+
+    def open_attempt(self, job: Job) -> int | None:
+        """Give the number of the job's newest attempt whose end is not written down: a crash came first."""
+        rows = self._db.read("SELECT max(id) FROM attempts WHERE job_id = ? AND ended_at IS NULL", (job.id,))
+        return None if rows[0][0] is None else int(rows[0][0])
 
     def finish(self, job: Job, output: Output, how: How, tidy: Tidy | None, now: float) -> bool:
         """Commit that the output stands in its place. ``tidy`` says what is still to be done with the source."""

@@ -139,7 +139,7 @@ def test_late_worker_changes_nothing(arrive, claim, store, steering, step):
     said = {
         "renew": lambda: store.renew([late], 9e9),
         "sent": lambda: store.mark_sent(late, "h", "/o", "/t", 1004.0),
-        "received": lambda: store.mark_received(late, None, AttemptEnd(Charge.CHARGED), "r", 1, 1004.0),
+        "received": lambda: store.mark_received(late, None, AttemptEnd(Charge.CHARGED), "r", 1, "/out/.temp", 1004.0),
         "finish": lambda: store.finish(late, output, How.SENT, None, 1004.0),
         "end": lambda: store.end(late, State.FAILED, 1004.0),
         "profile": lambda: store.use_profile(late, "x", "x"),
@@ -226,7 +226,7 @@ def test_paid_answer_is_kept_for_the_next_claim(arrive, claim, store, steering):
     arrive()
     (job,) = claim()
     attempt = store.mark_sent(job, "hash", "/o/x.webp", "/o/.x.part", 1001.0)
-    store.mark_received(job, attempt, AttemptEnd(Charge.CHARGED), "answer", 20, 1002.0)
+    store.mark_received(job, attempt, AttemptEnd(Charge.CHARGED), "answer", 20, "/out/.temp", 1002.0)
     store.end(job, State.WAITING, 1003.0, not_before=1004.0, keep_answer=True)
     (again,) = claim(now=1004.0)
     assert (again.temp, again.result_hash, again.result_size) == ("/o/.x.part", "answer", 20)
