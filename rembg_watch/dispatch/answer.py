@@ -77,7 +77,9 @@ class Sink(io.RawIOBase):
             self._spool.parent.mkdir(mode=0o700, exist_ok=True)
             descriptor = os.open(self._spool, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             file = open(descriptor, "w+b", buffering=0)  # noqa: SIM115 - it is closed with the sink
-            file.writelines(os.pread(self._temp.file.fileno(), min(_BLOCK, self.size - at), at) for at in range(0, self.size, _BLOCK))
+            source = self._temp.file.fileno()
+            for at in range(0, self.size, _BLOCK):
+                os.write(descriptor, os.pread(source, min(_BLOCK, self.size - at), at))
         except OSError as error:
             raise trouble from error
         self.file, self.trouble = file, trouble

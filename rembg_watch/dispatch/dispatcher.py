@@ -44,6 +44,8 @@ LOOK_SECONDS = 2.0
 """How often the dispatcher looks at what others wrote into the database."""
 TIDY_SECONDS = 30.0
 """How often sources that could not be tidied away are tried again."""
+TURN_SECONDS = 60.0
+"""What a turn of the dispatcher may take at most, besides a usage call."""
 
 log = structlog.get_logger()
 
@@ -94,14 +96,19 @@ class Dispatcher:
                 again=again,
                 credits_left=account.left,
                 clock=clock,
-                at=at,
+                at=self._step,
             )
         )
+        self._at = at
         self._local: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._claimed: dict[int, tuple[Job, float]] = {}
         """Jobs that were claimed and have not ended, with the time of the claim: waiting here, parked or in work."""
         self._working: dict[int, float] = {}
+        self._steps: dict[threading.Thread, float] = {}
+        """By worker that is at a job: when it made its last step. One that waits for its turn is not here."""
+        self._lost: str | None = None
+        """Which worker has died, and of what."""
         self._orphans: deque[Job] = deque()
         self._wake = threading.Event()
         self._stopping = False
@@ -178,6 +185,22 @@ class Dispatcher:
     def open_work(self) -> int:
         """Count the jobs that can still end without anything from outside: those that are not held."""
         return self._store.open_count(folders=self._held_folders(), profiles=self._holds.scopes("profile:"), able=True)
+
+    def unwell(self) -> str | None:
+        """Say which loop has died, or has been at one thing far longer than that can take; None while all are well."""
+        if self._stopping or self.fatal is not None or not self._threads:
+            return None
+        now, config = time.monotonic(), self._config()
+        if not self._thread.is_alive():
+            return "the dispatcher has died"
+        if (seconds := now - self.beat) > _longest_turn(config):
+            return f"the dispatcher hangs: it has been at one turn for {seconds:.0f} s"
+        if self._lost is not None:
+            return self._lost
+        for worker, since in self._steps.copy().items():
+            if (seconds := now - since) > _lease(config):
+                return f"{worker.name} hangs: it has been at one step of one photo for {seconds:.0f} s"
+        return None
 
     def in_flight(self) -> list[tuple[Job, float]]:
         """Give the jobs that a worker is at, with the Unix time since when."""
@@ -358,16 +381,27 @@ class Dispatcher:
         self._local.put(job)
 
     def _work(self) -> None:
+        try:
+            self._take_jobs()
+        except Exception as error:
+            self._lost = f"{threading.current_thread().name} has died: {error}"
+            log.exception("dispatch.worker_died")
+
+    def _take_jobs(self) -> None:
+        me = threading.current_thread()
         while (job := self._local.get()) is not None:
             if self._stopping:
                 continue
             with self._lock:
                 self._working[job.id] = self._clock()
+            self._steps[me] = time.monotonic()
             try:
                 report = self._worker.run(job)
             except Exception:
                 log.exception("job.crashed", job=job.id, path=printable(job.path))
                 report = self._crashed(job)
+            finally:
+                self._steps.pop(me, None)
             if report.ended is not Ended.PARKED:
                 self._settle(job, report)
             if self._local.qsize() < self._config().workers:
@@ -414,7 +448,14 @@ class Dispatcher:
             on_trial = fingerprint in self.reactions.profiles_on_trial
             return on_trial or not self._holds.has(f"profile:{fingerprint}")
 
+        me = threading.current_thread()
+        self._steps.pop(me, None)  # a slow pace makes many wait for long
         self._line.wait(may_send)
+        self._steps[me] = time.monotonic()
+
+    def _step(self, step: Step) -> None:
+        self._steps[threading.current_thread()] = time.monotonic()
+        self._at(step)
 
     # -- sources of ended jobs
 
@@ -440,3 +481,11 @@ class Dispatcher:
 def _lease(config: Config) -> float:
     """Longer than any request can take, so that no living worker ever loses its claim."""
     return config.api.connect_timeout + 4 * config.api.read_timeout + 3600
+
+
+def _longest_turn(config: Config) -> float:
+    """Give the seconds after which a turn hangs: it may hold a usage call, tried twice, to a host of several addresses.
+
+    The call's answer may take two of its read timeouts, which are 30 s at most.
+    """
+    return TURN_SECONDS + 2 * (4 * config.api.connect_timeout + 2 * min(config.api.read_timeout, 30.0))

@@ -62,7 +62,9 @@ def deliver(store):
     def _deliver(job, now=1001.0, charge=Charge.CHARGED, tidy=None):
         target = f"/srv/outbox/{job.path}.webp"
         attempt = store.mark_sent(job, f"hash-{job.path}", target, target + ".part", now)
-        assert store.mark_received(job, attempt, AttemptEnd(charge, status=200, bytes_in=10), "answer", 20, "/out/.temp", now + 1)
+        assert store.mark_received(
+            job, attempt, AttemptEnd(charge, status=200, bytes_in=10), "answer", 20, "/out/.temp", now + 1
+        )
         output = Output(
             target, job.id, job.folder, job.path, f"hash-{job.path}", job.fingerprint, "answer", 20, now + 1
         )

@@ -60,7 +60,7 @@ def test_retry_of_a_waiting_job_keeps_what_is_paid(arrive, claim, store, steerin
     arrive()
     (job,) = claim()
     attempt = store.mark_sent(job, "hash", "/o/x.webp", "/o/.x.part", 1001.0)
-    store.mark_received(job, attempt, AttemptEnd(Charge.CHARGED), "answer", 20, "/out/.temp", 1002.0)
+    store.mark_received(job, attempt, AttemptEnd(Charge.CHARGED), "answer", 20, "/o/.x.part", 1002.0)
     store.end(job, State.WAITING, 1003.0, not_before=9000.0, keep_answer=True)
     assert steering.retry(ids=[job.id], now=1004.0) == [job.id]
     (again,) = claim(now=1005.0)
@@ -109,7 +109,7 @@ def test_cancel_spares_what_is_paid(arrive, claim, store, steering):
     arrive("b.jpg")
     sent, received = claim(2)
     attempt = store.mark_sent(received, "hash", "/o/x.webp", "/o/.x.part", 1001.0)
-    store.mark_received(received, attempt, AttemptEnd(Charge.CHARGED), "answer", 20, "/out/.temp", 1002.0)
+    store.mark_received(received, attempt, AttemptEnd(Charge.CHARGED), "answer", 20, "/o/.x.part", 1002.0)
     store.end(received, State.WAITING, 1003.0, not_before=9000.0, keep_answer=True)
     assert steering.cancel(ids=[sent.id, received.id], now=1004.0) == []
 
@@ -135,6 +135,7 @@ def test_counts_by_folder_and_state(arrive, claim, deliver, steering, database):
     assert overview.queued() == {(odd, "white-fp"): 1, ("/srv/inbox", "white-fp"): 1}
     assert (overview.done_since(1000.0), overview.done_since(1004.0)) == (1, 0)
     assert overview.spent_by_folder(0.0) == {odd: 1}
+    assert overview.folders() == sorted([odd, "/srv/inbox"])
 
 
 def test_last_failures_are_the_latest_that_ended(fail, database):
