@@ -106,9 +106,7 @@ class Place:
         end = AttemptEnd(Charge.CHARGED, status=200, bytes_in=2_500_000, bytes_out=900_000, api_ms=1234.0)
         self.store.mark_received(job, attempt, end, "result", 900_000, "/out/.temp", now + 1)
         target = f"{self.root}/out/{path}.webp"
-        output = Output(
-            target, job.id, job.folder, job.path, "content", job.fingerprint, "result", 900_000, "/out/.temp", now + 1
-        )
+        output = Output(target, job.id, job.folder, job.path, "content", job.fingerprint, "result", 900_000, now + 1)
         self.store.finish(job, output, How.SENT, None, now + 1)
         return job.id
 

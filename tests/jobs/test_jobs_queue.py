@@ -226,7 +226,7 @@ def test_paid_answer_is_kept_for_the_next_claim(arrive, claim, store, steering):
     arrive()
     (job,) = claim()
     attempt = store.mark_sent(job, "hash", "/o/x.webp", "/o/.x.part", 1001.0)
-    store.mark_received(job, attempt, AttemptEnd(Charge.CHARGED), "answer", 20, "/o/.x.part", 1002.0)
+    store.mark_received(job, attempt, AttemptEnd(Charge.CHARGED), "answer", 20, "/s/x.part", 1002.0)
     store.end(job, State.WAITING, 1003.0, not_before=1004.0, keep_answer=True)
     (again,) = claim(now=1004.0)
     assert (again.temp, again.result_hash, again.result_size) == ("/s/x.part", "answer", 20)
