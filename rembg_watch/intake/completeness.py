@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import stat as statmodes
 import threading
@@ -219,12 +220,13 @@ def decode(path: str, identity: Identity) -> str | None:
         if Identity.of(os.fstat(fd)) != identity:
             raise Gone
         try:
-            kind = imagefile.sniff(file.read(imagefile.HEAD_BYTES))
-            if kind is not None and not imagefile.walk_to_end(file, kind):
-                damage: str | None = f"its end is missing: there are {identity.size} bytes so far"
-            else:
-                imagefile.decode(file)
-                damage = None
+            with _copy(file) as copy:
+                kind = imagefile.sniff(copy.read(imagefile.HEAD_BYTES))
+                if kind is not None and not imagefile.walk_to_end(copy, kind):
+                    damage: str | None = f"its end is missing: there are {identity.size} bytes so far"
+                else:
+                    imagefile.decode(copy)
+                    damage = None
         except PictureError as error:
             damage = error.message
         except OSError as error:
@@ -232,3 +234,11 @@ def decode(path: str, identity: Identity) -> str | None:
         if Identity.of(os.fstat(fd)) != identity:
             raise Gone
         return damage
+
+
+def _copy(file: BinaryIO) -> BinaryIO:
+    """Copy a file of at most 50 MB into memory. A mapped file that its writer cuts short would kill us (SIGBUS)."""
+    copy = os.fdopen(os.memfd_create("photo"), "w+b")
+    shutil.copyfileobj(file, copy, 1 << 20)
+    copy.seek(0)
+    return copy

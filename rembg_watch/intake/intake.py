@@ -17,7 +17,7 @@ from watchdog.events import DirCreatedEvent, DirDeletedEvent, DirMovedEvent, Fil
 
 from rembg_watch.intake import completeness
 from rembg_watch.intake.completeness import Gone, NotAFile
-from rembg_watch.intake.gate import Adopt, DecodeOrder, Gate, KnownFile
+from rembg_watch.intake.gate import Gate
 from rembg_watch.intake.inbox import Health, Inbox, RootStatus
 from rembg_watch.intake.patrol import Left, Offer, Patrol, Rounds, Scanned
 from rembg_watch.intake.readiness import How, Timings
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rembg_watch.config.model import Folder
+    from rembg_watch.intake.candidate import Adopt, DecodeOrder, KnownFile
     from rembg_watch.jobs.model import Arrival, Unready
 
 log = structlog.get_logger()
@@ -35,6 +36,12 @@ IDLE_SECONDS = 5.0
 """How long the deciding thread sleeps where nothing is due: its sign of life is never older while it is well."""
 SILENT_SECONDS = 30.0
 """After how long without an answer from a filesystem an inbox is called silent."""
+TURN_SECONDS = 300.0
+"""What a turn of the deciding thread may take at most: it looks at files, on slow filesystems too."""
+WALK_SECONDS = 900.0
+"""How long the walking thread may be at one folder of a local filesystem at most."""
+GATHER_SECONDS = 0.005
+"""The least time between two turns of the deciding thread: in a stream of news many files share one commit."""
 _MAIL_AT_ONCE = 2000
 _TABLE_ROOM = 20_000
 
@@ -86,6 +93,7 @@ class Intake:
         self._wake = threading.Event()
         self._stopping = False
         self._beat = clock()
+        self._turned = self._beat
         self._patrol = Patrol(
             folders, store, self._send, self._send, self._has_room, clock=clock, rounds=rounds or Rounds()
         )
@@ -140,6 +148,32 @@ class Intake:
         if not self._stopping and not all(thread.is_alive() for thread in self._threads):
             return float("-inf")
         return self._beat
+
+    @property
+    def silence(self) -> float:
+        """For how many seconds the thread that walks through the inboxes has been at one folder, or silent else."""
+        return self._clock() - self._patrol.beat
+
+    def waits_for(self) -> str | None:
+        """Name the inbox on a network filesystem that has not answered for a while, or None."""
+        inbox = self._patrol.visiting
+        return inbox.name if inbox is not None and inbox.network and self.silence > SILENT_SECONDS else None
+
+    def unwell(self) -> str | None:
+        """Say which loop has died, or has been at one thing far longer than that can take; None while all are well.
+
+        A walk that waits for a network filesystem is an inbox that is silent, which no restart would mend.
+        """
+        if self._stopping or self._threads[-1].ident is None:
+            return None
+        for thread in self._threads:
+            if not thread.is_alive():
+                return f"the thread {thread.name} has died"
+        if (seconds := self._clock() - self._beat) > TURN_SECONDS:
+            return f"intake hangs: it has been at one turn for {seconds:.0f} s"
+        if (seconds := self.silence) > WALK_SECONDS and self.waits_for() is None:
+            return f"the walk through the inboxes hangs, and the observer with it, for {seconds:.0f} s"
+        return None
 
     @property
     def found_by_rescan(self) -> int:
@@ -200,6 +234,8 @@ class Intake:
         pause = 0.0 if self._mail else self._gate.next_due() - self._clock()
         if pause > 0:
             self._wake.wait(min(pause, IDLE_SECONDS))
+        if (early := self._turned + GATHER_SECONDS - self._clock()) > 0:
+            time.sleep(min(early, GATHER_SECONDS))
         self._wake.clear()
         deserted: set[Inbox] = set()
         for _ in range(min(len(self._mail), _MAIL_AT_ONCE)):
@@ -208,6 +244,7 @@ class Intake:
             self._gate.check_inbox(inbox)
         if not self._stopping:
             self._gate.step()
+        self._turned = self._clock()
 
     def _open(self, letter: Letter, deserted: set[Inbox]) -> None:
         match letter:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import stat as statmodes
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from rembg_watch.intake import watcher
+from rembg_watch.intake.coverage import Coverage
 from rembg_watch.intake.filesystems import MountTable, mount_of, mounts_below
 from rembg_watch.intake.inbox import Health, Inbox, Mode, inboxes_of
 from rembg_watch.intake.readiness import How
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from rembg_watch.config.model import Folder
+    from rembg_watch.intake.candidate import KnownFiles
     from rembg_watch.intake.filesystems import Mount
-    from rembg_watch.intake.gate import KnownFiles
 
 log = structlog.get_logger()
 
@@ -86,18 +87,12 @@ class Stopped(Exception):
 class _Root:
     """What an inbox was when it was set up."""
 
+    coverage: Coverage
     identity: tuple[int, int] | None = None
     mounts: tuple[Mount, ...] = ()
     is_mount: bool = False
     next_scan: float = 0.0
-    next_poll: float = 0.0
-    next_compare: float = 0.0
     scanned: bool = False
-    folders: int = 0
-    unwatched: dict[int, str] = field(default_factory=dict)
-    """Folders that the kernel does not watch for us, by inode number."""
-    fresh: dict[int, str] = field(default_factory=dict)
-    """Folders that were made since the last scan and not yet compared with what is watched."""
 
 
 class Patrol:
@@ -187,17 +182,10 @@ class Patrol:
     def _pause(self) -> float:
         now = self._clock()
         with self._visits_lock:
-            visit = min((visit.due for visit in self._visits.values()), default=now + self._rounds.health)
-        roots = self._roots.values()
-        scans = min(
-            (min(root.next_scan, *self._extra_times(root)) for root in roots), default=now + self._rounds.health
-        )
-        return min(max(min(visit, scans) - now, 0.01), self._rounds.health)
-
-    @staticmethod
-    def _extra_times(root: _Root) -> tuple[float, float]:
-        never = float("inf")
-        return root.next_poll if root.unwatched else never, root.next_compare if root.fresh else never
+            times = [visit.due for visit in self._visits.values()]
+        for root in self._roots.values():
+            times += (root.next_scan, root.coverage.next_poll, root.coverage.next_compare)
+        return min(max(min(times, default=now) - now, 0.01), self._rounds.health)
 
     def _round(self) -> None:
         self.beat = self._clock()
@@ -222,10 +210,10 @@ class Patrol:
                 everything or lost_events or self._clock() >= root.next_scan
             ):
                 self._scan_root(inbox, root, expected=everything or lost_events)
-            if root.fresh and self._clock() >= root.next_compare:
-                self._compare_fresh(inbox, root)
-            if root.unwatched and self._clock() >= root.next_poll:
-                self._poll_unwatched(inbox, root)
+            if self._clock() >= root.coverage.next_compare:
+                root.coverage.compare_fresh(self._clock())
+            if self._clock() >= root.coverage.next_poll:
+                self._poll_unwatched(inbox, root.coverage)
         self.visiting = None
         if not self.first_scan_done.is_set() and not self._stop.is_set():
             self.first_scan_done.set()
@@ -263,7 +251,13 @@ class Patrol:
 
     def _visit_root(self, inbox: Inbox, *, mounts_changed: bool) -> None:
         self.visiting = inbox
-        root = self._roots.setdefault(inbox, _Root())
+        root = self._roots.get(inbox)
+        if root is None:
+            rounds = self._rounds
+            coverage = Coverage(inbox, self._watcher.watched_inodes, rounds.made_folder, rounds.poll)
+            root = self._roots[inbox] = _Root(coverage)
+        mount = mount_of(inbox.root, self._table)
+        inbox.network = mount is not None and mount.is_network  # before the first touch, which may block
         try:
             status = Path(inbox.root).stat()
         except OSError as error:
@@ -275,7 +269,6 @@ class Patrol:
             self._lose(inbox, root, Health.MISSING, "it is not a folder")
             return
         mounts = mounts_below(inbox.root, self._table)
-        mount = mount_of(inbox.root, self._table)
         is_mount = mount is not None and mount.point == inbox.root
         if root.is_mount and not is_mount:
             self._lose(
@@ -303,7 +296,7 @@ class Patrol:
         log.error("intake.root_lost", folder=printable(inbox.name), health=health.value, message=message)
         inbox.health, inbox.message = health, message
         root.identity = None
-        root.unwatched.clear()
+        root.coverage.clear()
         root.next_scan = float("inf")
         self._watcher.unwatch(inbox)
 
@@ -313,7 +306,7 @@ class Patrol:
         inbox.network = network
         inbox.mode = Mode.SCAN if wanted == "scan" or (network and wanted == "auto") else Mode.EVENTS
         inbox.health, inbox.message = Health.OK, ""
-        root.unwatched.clear()
+        root.coverage.clear()
         root.next_scan = 0.0
         self._watcher.unwatch(inbox)
         if inbox.mode is Mode.EVENTS:
@@ -349,7 +342,7 @@ class Patrol:
             log.warning("intake.folder_unreadable", folder=printable(inbox.name), path=printable(path), error=problem)
         self._post(Scanned(inbox, summary))
         if inbox.mode is not Mode.SCAN and inbox.folder.recursive:
-            self._compare_watches(inbox, root, summary)
+            root.coverage.compare(summary, self._clock(), self._stop.wait)
 
     def _offer(
         self, inbox: Inbox, directory: str, summary: Summary, how: How, *, recursive: bool, by_rescan: bool = False
@@ -385,47 +378,14 @@ class Patrol:
                     self._offer(inbox, directory, summary, visit.how, recursive=visit.recursive)
                 except OSError:
                     continue  # it is gone again
-                self._roots[inbox].fresh.update(summary.inodes | {inode: directory})
+                self._roots[inbox].coverage.add(summary.inodes | {inode: directory}, self._clock())
         finally:
             self._on_visit = False
             self.visiting = visiting
 
-    def _compare_watches(self, inbox: Inbox, root: _Root, summary: Summary) -> None:
-        missing = self._without_watch(summary.inodes)
-        if missing:
-            # A folder made during the scan is watched a moment later.
-            self._stop.wait(0.2)
-            missing = self._without_watch(missing)
-        root.folders = summary.folders
-        if missing:
-            self._scan_unwatched(inbox, root, missing)
-        elif inbox.mode is Mode.BOTH:
-            inbox.mode, inbox.message = Mode.EVENTS, ""
-            root.unwatched.clear()
-
-    def _compare_fresh(self, inbox: Inbox, root: _Root) -> None:
-        """Do the same for folders that were made since, as watchdog passes over the limit without a word."""
-        root.next_compare = self._clock() + self._rounds.made_folder
-        fresh, root.fresh = root.fresh, {}
-        root.folders += len(fresh)
-        if inbox.mode is not Mode.SCAN and (missing := self._without_watch(fresh)):
-            self._scan_unwatched(inbox, root, root.unwatched | missing)
-
-    def _scan_unwatched(self, inbox: Inbox, root: _Root, missing: dict[int, str]) -> None:
-        inbox.mode = Mode.BOTH
-        inbox.message = watcher.limit_advice(len(missing), root.folders)
-        if root.unwatched.keys() != missing.keys():
-            log.warning("intake.watch_limit", folder=printable(inbox.name), unwatched=len(missing), hint=inbox.message)
-            root.next_poll = self._clock()
-        root.unwatched = missing
-
-    def _without_watch(self, inodes: dict[int, str]) -> dict[int, str]:
-        watched = self._watcher.watched_inodes()
-        return {inode: path for inode, path in inodes.items() if inode not in watched}
-
-    def _poll_unwatched(self, inbox: Inbox, root: _Root) -> None:
+    def _poll_unwatched(self, inbox: Inbox, coverage: Coverage) -> None:
         self.visiting = inbox
-        waiting = list(root.unwatched.values())
+        waiting = list(coverage.unwatched.values())
         while waiting:
             summary = Summary()
             try:
@@ -433,11 +393,11 @@ class Patrol:
             except OSError:
                 continue  # it is gone
             # Folders made in an unwatched folder are unwatched, too, and nobody tells of them.
-            fresh = {inode: path for inode, path in summary.inodes.items() if inode not in root.unwatched}
-            fresh = self._without_watch(fresh) if fresh else fresh
-            root.unwatched.update(fresh)
+            fresh = {inode: path for inode, path in summary.inodes.items() if inode not in coverage.unwatched}
+            fresh = coverage.missing(fresh)
+            coverage.unwatched.update(fresh)
             waiting.extend(fresh.values())
-        root.next_poll = self._clock() + self._rounds.poll
+        coverage.next_poll = self._clock() + self._rounds.poll
 
     # -- a new config
 

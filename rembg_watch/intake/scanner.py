@@ -17,7 +17,7 @@ from rembg_watch.intake.names import ignored_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from rembg_watch.intake.gate import KnownFiles
+    from rembg_watch.intake.candidate import KnownFiles
     from rembg_watch.intake.inbox import Inbox
     from rembg_watch.jobs.model import Version
 

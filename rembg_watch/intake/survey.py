@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rembg_watch.intake import completeness
 from rembg_watch.intake.completeness import Gone, Identity, NotAFile
 from rembg_watch.intake.filesystems import MountTable, mount_of
-from rembg_watch.intake.gate import Adopt, DecodeOrder, Gate, KnownFile, KnownFiles
+from rembg_watch.intake.gate import Gate
 from rembg_watch.intake.inbox import Health, Inbox, RootStatus, inboxes_of
 from rembg_watch.intake.readiness import Facts, How, Look, Moment, Ready, Timings, Wait, decide
 from rembg_watch.intake.scanner import Found, Summary, scan
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rembg_watch.config.model import Folder
+    from rembg_watch.intake.candidate import Adopt, DecodeOrder, KnownFile, KnownFiles
     from rembg_watch.jobs.model import Arrival, Unready
 
 QUICK = Timings(quiet=1.0, incomplete=3.0, relook=3.0)
