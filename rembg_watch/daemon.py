@@ -15,13 +15,14 @@ import structlog
 from rembg_watch import __version__, logs
 from rembg_watch.api.client import RembgClient
 from rembg_watch.config.load import load_config
-from rembg_watch.delivery import writable
+from rembg_watch.delivery.sweep import sweep_temps
 from rembg_watch.dispatch.account import Account
 from rembg_watch.dispatch.dispatcher import Dispatcher
-from rembg_watch.dispatch.holds import Holds
+from rembg_watch.dispatch.holds import Holds, inbox_scope
 from rembg_watch.dispatch.tidying import wish
 from rembg_watch.errors import ConfigError, StateError
 from rembg_watch.intake.adoption import Adoption
+from rembg_watch.intake.inbox import Health
 from rembg_watch.intake.intake import Intake
 from rembg_watch.jobs.board import Board
 from rembg_watch.jobs.database import Database
@@ -30,7 +31,7 @@ from rembg_watch.jobs.lock import StateLock
 from rembg_watch.jobs.outputs import Outputs
 from rembg_watch.jobs.steering import Steering
 from rembg_watch.jobs.store import Accepted, JobStore
-from rembg_watch.notify import notify, reloading, watchdog_seconds
+from rembg_watch.notify import Watchdog, extend, notify, reloading
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
@@ -44,7 +45,14 @@ if TYPE_CHECKING:
 KEEP_HISTORY = 90 * 86400.0
 """Seconds for which ended jobs are remembered whose source has left the inbox."""
 PULSE_SECONDS = 2.0
+ORDER_SECONDS = 300.0
+"""What a reload may take at most."""
+SCAN_PATIENCE = 60.0
+"""How long the first scan may be silent before it gets no more time to finish."""
 PRUNE_SECONDS = 6 * 3600.0
+
+LOST = "inbox"
+"""The kind of the hold on an inbox that is missing, unmounted or silent."""
 
 log = structlog.get_logger()
 
@@ -109,12 +117,18 @@ class Daemon:
         self._next_prune = time.monotonic() + 60
         self._published: tuple[object, ...] = ()
         self._ready = False
+        self._order_beat = float("inf")
+        self._refused = ""
+        """Why the config of the last reload was not taken over, or empty."""
+        self._said = ""
+        self._watchdog = Watchdog(self._unwell)
 
     # -- start and stop
 
     def start(self) -> None:
         """Take back what a dead process had claimed, then watch, scan and send."""
         now = time.time()
+        ended_cleanly = self.board.fact("clean") is True
         self.board.set_fact("clean", value=False, now=now)
         self.board.set_fact("started", {"at": now, "pid": os.getpid()}, now)
         back = self.store.take_back(now)
@@ -122,9 +136,6 @@ class Daemon:
             log.warning("jobs.taken_back", jobs=len(back), hint="the run before ended in the middle of them")
         self.make_folders()
         self.holds.load(now)
-        for folder in self.config.folders:
-            if problem := writable(str(folder.outbox)):
-                self.dispatcher.reactions.hold_outbox(str(folder.outbox), problem)
         log.info(
             "started",
             version=__version__,
@@ -135,7 +146,25 @@ class Daemon:
         )
         for warning in self.config.warnings:
             log.warning("config.warning", warning=warning)
+        if not ended_cleanly:
+            threading.Thread(target=self._sweep, name="sweep", daemon=True).start()
         self.dispatcher.start()
+
+    def _sweep(self) -> None:
+        """Clear away what a killed process left behind; what a job still knows of stays."""
+        kept = {os.path.basename(path) for path in self.store.temps()}
+        roots = {
+            str(root)
+            for folder in self.config.folders
+            for root in (folder.outbox, folder.archive, folder.failed, folder.inbox)
+            if root is not None
+        }
+        for root in sorted(roots):
+            for path in sweep_temps(root, kept.__contains__):
+                log.info("swept", path=printable(path))
+        for spooled in (self.config.state_dir / "spool").glob("*.part"):
+            if spooled.name not in kept:
+                spooled.unlink(missing_ok=True)
 
     def make_folders(self) -> None:
         """Make the outboxes, archives and failed folders that were never there before.
@@ -164,7 +193,7 @@ class Daemon:
             self.start()
             self.intake.start()
             threading.Thread(target=self._say_ready, name="ready", daemon=True).start()
-            while (order := self._orders.get()) != "stop":
+            while (order := self._next_order()) != "stop":
                 if order == "reload":
                     self.reload()
                 elif order == "fatal":
@@ -172,6 +201,22 @@ class Daemon:
         finally:
             self.stop()
         return self.dispatcher.fatal.exit_code if self.dispatcher.fatal else 0
+
+    def _next_order(self) -> str:
+        while True:
+            self._order_beat = time.monotonic()
+            self._watchdog.feed()
+            try:
+                return self._orders.get(timeout=PULSE_SECONDS)
+            except queue.Empty:
+                continue
+
+    def _unwell(self) -> str | None:
+        if self._stopping:
+            return None
+        if (seconds := time.monotonic() - self._order_beat) > ORDER_SECONDS:
+            return f"a reload hangs for {seconds:.0f} s"
+        return self.dispatcher.unwell() or self.intake.unwell()
 
     def _on_stop_signal(self, number: int, _frame: object) -> None:
         if self._stopping:
@@ -181,9 +226,15 @@ class Daemon:
 
     def _say_ready(self) -> None:
         while not self.intake.first_scan_done.wait(1.0):
-            notify(STATUS="first scan", EXTEND_TIMEOUT_USEC=30_000_000)
             if self._stopping:
                 return
+            if waits_for := self.intake.waits_for():
+                log.warning("ready.without_scan", folder=printable(waits_for), hint="its filesystem does not answer")
+                break
+            files = self.intake.counts()["settling"]
+            notify(STATUS=f"first scan: {files} files to look at so far")
+            if self.intake.silence < SCAN_PATIENCE:  # a scan that hangs is not waited for
+                extend(30)
         self._ready = True
         notify(READY=1, STATUS="watching")
         log.info("ready")
@@ -192,9 +243,12 @@ class Daemon:
         """End in good order: take nothing in, let what is in flight finish, give the rest back."""
         self._stopping = True
         grace = self.config.shutdown_grace
-        notify(STOPPING=1, STATUS="finishing what is in flight", EXTEND_TIMEOUT_USEC=int((grace + 15) * 1e6))
-        log.info("stopping", grace=grace)
+        flying = len(self.dispatcher.in_flight())
+        notify(STOPPING=1, STATUS=f"stopping: up to {grace:g} s for {flying} photos in flight")
+        log.info("stopping", grace=grace, in_flight=flying)
+        extend(45)  # intake's three threads get 10 s each
         self.intake.stop()
+        extend(grace + 30)
         self.dispatcher.stop(grace)
         try:
             self._publish(force=True)
@@ -210,16 +264,19 @@ class Daemon:
     def reload(self) -> None:
         """Take over the config file as it is now; one with mistakes is refused, and the old one goes on."""
         reloading()
+        self._refused = ""
         try:
             config = load_config(self.config.path)
             config.require_key()
             if config.state_dir != self.config.state_dir:
                 raise ConfigError([f"{config.path}: state_dir: can't change while running; restart for that"])
         except ConfigError as error:
+            self._refused = error.problems[0]
             for problem in error.problems:
                 log.error("config.mistake", problem=problem)
             log.error("config.refused", hint="The config before goes on. Correct the file and reload again.")
         except OSError as error:
+            self._refused = str(error)
             log.error("config.refused", reason=str(error), hint="The config before goes on.")
         else:
             logs.hide(config.key)
@@ -265,10 +322,11 @@ class Daemon:
         self._next_pulse = now + PULSE_SECONDS
         if self.dispatcher.fatal is not None:
             self._orders.put("fatal")
-        limit = watchdog_seconds()
-        if limit is not None and now - self.intake.heartbeat < limit / 2:
-            notify(WATCHDOG=1)
+        self._watchdog.feed()
         self._publish()
+        if self._ready and not self._stopping and (summary := self._summary()) != self._said:
+            self._said = summary
+            notify(STATUS=summary)
         if now >= self._next_prune:
             self._next_prune = now + PRUNE_SECONDS
             gone = self.steering.prune(time.time() - KEEP_HISTORY, _is_there)
@@ -279,6 +337,7 @@ class Daemon:
         now = time.time()
         unready = self.intake.unready()[:2000]
         roots = [status._asdict() for status in self.intake.roots()]
+        self._hold_lost_inboxes()
         facts = {
             "pid": os.getpid(),
             "version": __version__,
@@ -301,18 +360,33 @@ class Daemon:
             self.board.show_unready(unready)
         self._published = (facts, listed)
         self.board.set_fact("daemon", {**facts, "updated_at": now}, now)
-        if self._ready:
-            notify(STATUS=self._summary(facts))
 
-    def _summary(self, facts: dict[str, object]) -> str:
+    def _hold_lost_inboxes(self) -> None:
+        """Photos of an inbox that is not there wait; they are not gone."""
+        for root in self.intake.roots():
+            scope = inbox_scope(root.inbox)
+            if root.health is not Health.OK:
+                self.holds.hold(
+                    scope, LOST, root.message, "it is looked at every 2 s", now=time.time(), check_in=float("inf")
+                )
+            elif self.holds.has(scope, LOST) and self.holds.release(scope, LOST):
+                self.dispatcher.wake()
+
+    def _summary(self) -> str:
+        """Say in one line how it goes, what is wrong first: ``systemctl status`` shows it."""
         holds = self.holds.all()
         left = self.account.left()
-        words = [
-            f"{self.store.open_count()} to do",
-            f"{facts['done_last_minute']} done in the last minute",
-            "credits unknown" if left is None else f"{left} credits",
+        words = [f"not well: {self._watchdog.reason}"] if self._watchdog.reason else []
+        words += [f"new config refused: {self._refused}"] if self._refused else []
+        words += [
+            f"{root.inbox} is {root.health}: {root.message}" for root in self.intake.roots() if root.health != "ok"
         ]
         words += [f"held: {hold.message}" for hold in holds]
+        words += [
+            f"{self.store.open_count()} to do",
+            f"{self.dispatcher.done_last_minute()} done in the last minute",
+            "credits unknown" if left is None else f"{left} credits",
+        ]
         return "; ".join(words)
 
 
@@ -337,4 +411,3 @@ def _with_wish(arrival: Arrival, folder: Folder | None) -> Arrival:
 def _is_there(folder: str, path: str) -> bool:
     """Tell whether a file may still be in its inbox; an inbox that is not there itself proves nothing."""
     return os.path.lexists(os.path.join(folder, path)) or not os.path.isdir(folder)
-
