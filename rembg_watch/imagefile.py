@@ -8,6 +8,7 @@ and the BITMAPFILEHEADER of the Windows API.
 
 from __future__ import annotations
 
+import functools
 import mmap
 import re
 import struct
@@ -18,12 +19,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO
 
-from PIL import BmpImagePlugin, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
-
 from rembg_watch.errors import BrokenPicture, NotAPicture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from PIL import ImageFile
 
 HEAD_BYTES = 32
 """How many bytes from the start :func:`sniff` and :func:`ending` want to see."""
@@ -163,14 +164,21 @@ def walk_to_end(file: BinaryIO, kind: Kind) -> bool:
             view.release()
 
 
-_READERS: dict[Kind, Callable[[BinaryIO], ImageFile.ImageFile]] = {
+@functools.cache
+def _readers() -> dict[Kind, Callable[[BinaryIO], ImageFile.ImageFile]]:
+    # Imported when a picture is read: commands that only look at the queue start faster without it.
+    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: PLC0415
+
     # The plugins themselves and not Image.open: that one warns about pictures over 89 megapixels, which the API takes,
     # and its limit is a global of the whole process.
-    Kind.WEBP: WebPImagePlugin.WebPImageFile,
-    Kind.PNG: PngImagePlugin.PngImageFile,
-    Kind.JPEG: JpegImagePlugin.JpegImageFile,
-    Kind.BMP: BmpImagePlugin.BmpImageFile,
-}
+    return {
+        Kind.WEBP: WebPImagePlugin.WebPImageFile,
+        Kind.PNG: PngImagePlugin.PngImageFile,
+        Kind.JPEG: JpegImagePlugin.JpegImageFile,
+        Kind.BMP: BmpImagePlugin.BmpImageFile,
+    }
+
+
 _one_big_at_a_time = threading.Lock()
 
 
@@ -181,7 +189,7 @@ def _open(file: BinaryIO) -> tuple[Kind, ImageFile.ImageFile]:
         raise NotAPicture("not a picture: no known signature", "Only webp, bmp, png and jpeg can be sent.")
     file.seek(0)
     try:
-        return kind, _READERS[kind](file)
+        return kind, _readers()[kind](file)
     except Exception as error:  # SyntaxError, struct.error, IndexError... Pillow raises whatever the bytes provoke
         raise BrokenPicture(f"the picture is damaged: {error}", "Export or copy it again.") from error
 

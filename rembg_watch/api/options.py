@@ -14,7 +14,6 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any
 
-from PIL import ImageColor
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from rembg_watch.imagefile import MAX_SIDE, Kind
@@ -53,6 +52,8 @@ def color_to_hex(value: str) -> str:
         return value
     if value == "transparent":
         raise ValueError("'transparent' is what you get without bg_color: leave the key out")
+    from PIL import ImageColor  # noqa: PLC0415 - only names need Pillow, and it takes its time
+
     name = ImageColor.colormap.get(value)
     if name is None:
         raise ValueError(f"'{value}' is no colour: use a CSS name or #RGB, #RGBA, #RRGGBB, #RRGGBBAA")

@@ -139,9 +139,9 @@ def all_inboxes(config: Config, database: Database | None) -> list[str]:
     """Give the config's inboxes, and those that only the database still knows."""
     inboxes = [str(folder.inbox) for folder in config.folders]
     if database is not None:
-        from rembg_watch.jobs.steering import Steering  # noqa: PLC0415 - as above
+        from rembg_watch.jobs.overview import Overview  # noqa: PLC0415 - as above
 
-        inboxes += Steering(database).counts()
+        inboxes += Overview(database).folders()
     return inboxes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rembg_watch.jobs.model import State
 from rembg_watch.jobs.names import from_text
 from rembg_watch.jobs.store import COLUMNS, job_of
 
@@ -17,6 +18,20 @@ class Overview:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+
+    def folders(self) -> list[str]:
+        """Give the inboxes that have jobs. One step of the index for each, however many jobs they have."""
+        found: set[str] = set()
+        for state in State:
+            last = ""
+            while True:
+                sql = "SELECT min(folder) FROM jobs INDEXED BY jobs_state WHERE state = ? AND folder > ?"
+                (after,) = self._db.read(sql, (state.value, last))[0]
+                if after is None:
+                    break
+                last = after
+                found.add(from_text(after))
+        return sorted(found)
 
     def queued(self) -> dict[tuple[str, str], int]:
         """Count the queued jobs by (folder, fingerprint of the options)."""
