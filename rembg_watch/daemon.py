@@ -152,7 +152,10 @@ class Daemon:
 
     def _sweep(self) -> None:
         """Clear away what a killed process left behind; what a job still knows of stays."""
-        kept = {os.path.basename(path) for path in self.store.temps()}
+
+        def kept(name: str) -> bool:
+            return name in {os.path.basename(path) for path in self.store.temps()}
+
         roots = {
             str(root)
             for folder in self.config.folders
@@ -160,10 +163,10 @@ class Daemon:
             if root is not None
         }
         for root in sorted(roots):
-            for path in sweep_temps(root, kept.__contains__):
+            for path in sweep_temps(root, kept):
                 log.info("swept", path=printable(path))
         for spooled in (self.config.state_dir / "spool").glob("*.part"):
-            if spooled.name not in kept:
+            if not kept(spooled.name):
                 spooled.unlink(missing_ok=True)
 
     def make_folders(self) -> None:
@@ -366,9 +369,7 @@ class Daemon:
         for root in self.intake.roots():
             scope = inbox_scope(root.inbox)
             if root.health is not Health.OK:
-                self.holds.hold(
-                    scope, LOST, root.message, "it is looked at every 2 s", now=time.time(), check_in=float("inf")
-                )
+                self.holds.hold(scope, LOST, root.message, "it is looked at every 2 s", now=time.time(), check_in=None)
             elif self.holds.has(scope, LOST) and self.holds.release(scope, LOST):
                 self.dispatcher.wake()
 

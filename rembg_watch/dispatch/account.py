@@ -134,6 +134,11 @@ class Account:
             # Where the usage call fails, the last good reading serves for one batch after the other.
             return Grant(min(grant.count, self._batch_left if self._batch_left > 0 else settings.batch_size))
 
+    def shift(self, seconds: float) -> None:
+        """Follow a jump of the clock."""
+        with self._lock:
+            self._purse.shift(seconds)
+
     def give(self, count: int) -> None:
         """Count permits that were given."""
         with self._lock:

@@ -153,6 +153,11 @@ class Purse:
         if not spent:
             self._count(-1)
 
+    def shift(self, seconds: float) -> None:
+        """Follow a jump of the clock, so that the reading keeps its age."""
+        if self.balance is not None:
+            self.balance = replace(self.balance, at=self.balance.at + seconds)
+
     def _count(self, change: int) -> None:
         if self._reading is not None:
             self._reading += change

@@ -18,10 +18,12 @@ from rembg_watch.dispatch.contents import Contents
 from rembg_watch.dispatch.credits import next_day
 from rembg_watch.dispatch.holds import ALL, inbox_scope, outbox_scope
 from rembg_watch.dispatch.line import RequestLine
+from rembg_watch.dispatch.outboxes import Outboxes
 from rembg_watch.dispatch.reactions import Reactions
 from rembg_watch.dispatch.report import Ended, Report
 from rembg_watch.dispatch.target import Targets
 from rembg_watch.dispatch.tidying import tidy_source
+from rembg_watch.dispatch.walltime import ClockWatch, steady_clock
 from rembg_watch.dispatch.worker import Step, Tools, Worker
 from rembg_watch.errors import ApiError, StateError
 from rembg_watch.jobs.model import State
@@ -78,7 +80,9 @@ class Dispatcher:
         self._clock = clock
         self._on_turn = on_turn
         self._line = RequestLine(config().api.max_per_second)
-        self.reactions = Reactions(holds, account, self._line, clock)
+        self._clock_watch = ClockWatch(clock(), steady_clock())
+        self._outboxes = Outboxes()
+        self.reactions = Reactions(holds, account, self._line, self._outboxes, clock)
         self._contents = Contents()
         self._worker = Worker(
             Tools(
@@ -88,6 +92,7 @@ class Dispatcher:
                 outputs=outputs,
                 targets=Targets(outputs),
                 contents=self._contents,
+                outbox_problem=self._outboxes.problem,
                 turn=self._turn,
                 healthy=self.reactions.healthy,
                 sent=account.sent,
@@ -134,6 +139,10 @@ class Dispatcher:
     def reload(self) -> None:
         """Take over a new config: workers, pace, folders; holds of profiles that are gone or were corrected end."""
         config = self._config()
+        self._outboxes.forget()
+        for folder in config.folders:
+            if problem := self._outboxes.problem(str(folder.outbox)):
+                self.reactions.hold_outbox(str(folder.outbox), problem)
         self._line.set_upper(config.api.max_per_second)
         known = {str(folder.inbox) for folder in config.folders}
         self._unknown = tuple(folder for folder in self._store.folders() if folder not in known)
@@ -240,6 +249,7 @@ class Dispatcher:
 
     def _turn_around(self) -> None:
         self._on_turn()
+        self._look_at_the_clock()
         self._look_outside()
         self._take_in_orphans()
         self.reactions.probe()
@@ -248,6 +258,14 @@ class Dispatcher:
         if not claimed:
             self._wake.wait(self._seconds_to_next())
             self._wake.clear()
+
+    def _look_at_the_clock(self) -> None:
+        jump = self._clock_watch.look(self._clock(), steady_clock())
+        if jump:
+            log.warning("clock.jumped", seconds=round(jump), hint="what waits is shifted by as much")
+            self._store.shift_waiting(jump)
+            self._holds.shift(jump)
+            self._account.shift(jump)
 
     def _look_outside(self) -> None:
         change = self._database.changed()

@@ -6,7 +6,7 @@ The registry is in memory, where the dispatcher asks it all the time; every chan
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -60,7 +60,9 @@ class Holds:
         """Take over the holds of the run before: a pause stands, the others are looked at anew."""
         for hold in self._board.holds():
             if (hold.scope, hold.kind) == PAUSE or hold.scope.startswith("profile:"):
-                self._held[hold.scope, hold.kind] = _Held(hold, FIRST_CHECK)
+                # Checked soon at the latest, whatever the clock said when the hold was written.
+                soon = None if hold.next_check is None else min(hold.next_check, now + LATEST_PROFILE_CHECK)
+                self._held[hold.scope, hold.kind] = _Held(replace(hold, next_check=soon), FIRST_CHECK)
             else:
                 self._board.release(hold.scope, hold.kind)
         log.debug("holds.loaded", held=len(self._held), at=now)
@@ -78,19 +80,18 @@ class Holds:
             log.info("paused" if PAUSE in standing else "resumed", reason=getattr(standing.get(PAUSE), "message", None))
 
     def hold(
-        self, scope: str, kind: str, message: str, release: str, *, now: float, check_in: float = FIRST_CHECK
+        self, scope: str, kind: str, message: str, release: str, *, now: float, check_in: float | None = FIRST_CHECK
     ) -> None:
-        """Set a hold, or renew its text. ``check_in``: seconds to the first probe; it doubles where a probe costs."""
+        """Set a hold, or renew it. ``check_in``: seconds to the next probe; None where somebody else ends it."""
+        next_check = None if check_in is None else now + check_in
         with self._lock:
             held = self._held.get((scope, kind))
             since = held.hold.since if held else now
-            if held is not None and held.hold.message == message and held.hold.next_check == now + check_in:
-                return
-            hold = Hold(scope, kind, message, release, since, now + check_in)
-            self._held[scope, kind] = _Held(hold, check_in)
+            hold = Hold(scope, kind, message, release, since, next_check)
+            self._held[scope, kind] = _Held(hold, check_in or FIRST_CHECK)
         if held is None:
             log.warning("hold.begin", scope=scope, kind=kind, reason=message, release=release)
-        if held is None or held.hold.message != message:
+        if held is None or (held.hold.message, held.hold.next_check) != (message, next_check):
             self._board.hold(hold)
 
     def release(self, scope: str, kind: str | None = None) -> bool:
@@ -114,6 +115,13 @@ class Holds:
             held.hold = hold = Hold(scope, kind, old.message, old.release, old.since, now + seconds)
             held.interval = seconds
         self._board.hold(hold)
+
+    def shift(self, seconds: float) -> None:
+        """Follow a jump of the clock."""
+        with self._lock:
+            for held in self._held.values():
+                if held.hold.next_check is not None:
+                    held.hold = replace(held.hold, next_check=held.hold.next_check + seconds)
 
     def due(self, now: float) -> list[tuple[Hold, float]]:
         """Give the holds whose probe is due, with the seconds that they were apart so far."""

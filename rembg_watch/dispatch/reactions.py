@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rembg_watch.api.verdict import About
-from rembg_watch.delivery import writable
 from rembg_watch.dispatch.breaker import Breaker
 from rembg_watch.dispatch.holds import ALL, LATEST_CHECK, LATEST_PROFILE_CHECK, outbox_scope, profile_scope
 from rembg_watch.dispatch.report import Ended
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from rembg_watch.dispatch.account import Account
     from rembg_watch.dispatch.holds import Holds
     from rembg_watch.dispatch.line import RequestLine
+    from rembg_watch.dispatch.outboxes import Outboxes
     from rembg_watch.dispatch.report import Report
     from rembg_watch.errors import TargetError
     from rembg_watch.jobs.model import Job
@@ -40,11 +40,17 @@ class Reactions:
     """
 
     def __init__(
-        self, holds: Holds, account: Account, line: RequestLine, clock: Callable[[], float] = time.time
+        self,
+        holds: Holds,
+        account: Account,
+        line: RequestLine,
+        outboxes: Outboxes,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._holds = holds
         self._account = account
         self._line = line
+        self._outboxes = outboxes
         self._clock = clock
         self._lock = threading.Lock()
         self._breaker = Breaker()
@@ -158,7 +164,7 @@ class Reactions:
                 money = money or hold.kind != "pause"
             elif hold.scope.startswith("outbox:"):
                 outbox = hold.scope.removeprefix("outbox:")
-                if (error := writable(outbox)) is None:
+                if (error := self._outboxes.problem(outbox)) is None:
                     self._holds.release(hold.scope)
                 else:
                     self._holds.hold(hold.scope, error.code, error.message, error.hint, now=now)

@@ -24,7 +24,7 @@ import structlog
 from rembg_watch.api.picture import picture_verdict
 from rembg_watch.api.verdict import Charge as ApiCharge
 from rembg_watch.api.verdict import error_for
-from rembg_watch.delivery import check_picture, copy_result, open_temp, place, same_content, sync, sync_folder, writable
+from rembg_watch.delivery import check_picture, copy_result, open_temp, place, same_content, sync, sync_folder
 from rembg_watch.delivery.files import reopen_temp, temp_name, temp_tag
 from rembg_watch.dispatch import retry
 from rembg_watch.dispatch.answer import Sink, answer_in
@@ -91,6 +91,8 @@ class Tools:
     outputs: Outputs
     targets: Targets
     contents: Contents
+    outbox_problem: Callable[[str], TargetError | None]
+    """Says why an outbox can't take a result now, or None."""
     turn: Callable[[Job, str], None]
     """Waits for the next place in the line of requests, for a job and the fingerprint of its options; raises
     InterruptedError when nothing may be sent any more."""
@@ -218,7 +220,7 @@ class _Line:
 
     def _send(self, photo: Photo, target: Target, content_hash: str) -> Answer:
         tools, job, options = self.tools, self.job, self.profile.options
-        if problem := writable(target.root):
+        if problem := tools.outbox_problem(target.root):
             raise problem
         tools.turn(job, options.fingerprint)
         photo.check()

@@ -31,6 +31,10 @@ _TIDY = "tidy = iif(current, ?, NULL)"
 """The source of an older version is not there any more: what is would be moved or deleted unseen."""
 
 
+LONGEST_WAIT = 86_400.0
+"""Seconds; the largest ``retry.max_delay``."""
+
+
 class Accepted(StrEnum):
     """What became of an arrival."""
 
@@ -149,6 +153,14 @@ class JobStore:
         rows = self._db.read("SELECT min(not_before) FROM jobs INDEXED BY jobs_waiting WHERE state = 'waiting'")
         return None if rows[0][0] is None else float(rows[0][0])
 
+    def shift_waiting(self, seconds: float) -> None:
+        """Follow a jump of the clock: what waits goes on waiting for as long as it had to."""
+        self._db.write(
+            lambda connection: connection.execute(
+                "UPDATE jobs SET not_before = not_before + ? WHERE state = 'waiting'", (seconds,)
+            )
+        )
+
     def ready(self) -> bool:
         """Tell whether any job is queued."""
         return bool(self._db.read("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1"))
@@ -189,6 +201,10 @@ class JobStore:
     def running(self) -> list[Job]:
         """Give the jobs that are claimed. After the start of a daemon these are a dead process's."""
         return [job_of(row) for row in self._db.read(f"SELECT {COLUMNS} FROM jobs WHERE state = 'running' ORDER BY id")]
+
+    def temps(self) -> list[str]:
+        """Give the paths of temporary files that jobs know of: paid answers among them."""
+        return [names.from_text(temp) for (temp,) in self._db.read("SELECT temp FROM jobs WHERE temp IS NOT NULL")]
 
     # -- the steps of a claimed job
 
@@ -325,6 +341,11 @@ class JobStore:
                 "UPDATE jobs SET state = 'queued', lease = NULL, lease_until = NULL, updated_at = ?"
                 " WHERE state = 'running'",
                 (now,),
+            )
+            # Nothing waits for longer than this; a later time was written by a clock that has been set back since.
+            latest = now + LONGEST_WAIT
+            connection.execute(
+                "UPDATE jobs SET not_before = ? WHERE state = 'waiting' AND not_before > ?", (latest, latest)
             )
             return [job_of(row) for row in rows]
 

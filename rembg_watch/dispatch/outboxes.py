@@ -1,0 +1,53 @@
+"""Whether an outbox can take a result: there, writable, with room, and not the bare folder under an unmounted disk."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from rembg_watch.delivery import writable
+from rembg_watch.errors import TargetError
+from rembg_watch.printable import printable
+
+
+def mounts_along(path: str) -> int:
+    """Count the filesystems that are mounted on the way to ``path``; OSError where it is not there."""
+    count, device = 0, os.stat(path).st_dev
+    while path != "/":
+        path = os.path.dirname(path)
+        above = os.stat(path).st_dev
+        count += above != device
+        device = above
+    return count
+
+
+class Outboxes:
+    """Looks at outboxes, and remembers how deep in mounted filesystems each of them was. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._mounts: dict[str, int] = {}
+
+    def problem(self, root: str) -> TargetError | None:
+        """Give the reason for which nothing can be delivered to ``root`` now, or None."""
+        if (problem := writable(root)) is not None:
+            return problem
+        try:
+            mounts = mounts_along(root)
+        except OSError as error:
+            return TargetError(f"{printable(root)}: {error.strerror}", "Make it readable again.", "missing")
+        with self._lock:
+            before = self._mounts.setdefault(root, mounts)
+            if mounts < before:
+                return TargetError(
+                    f"the disk that {printable(root)} was on is not mounted any more",
+                    "Mount it again. If the folder is meant to be where it is now, reload the config.",
+                    "missing",
+                )
+            self._mounts[root] = mounts
+        return None
+
+    def forget(self) -> None:
+        """Take the folders as they are from now on."""
+        with self._lock:
+            self._mounts.clear()

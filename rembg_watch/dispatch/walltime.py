@@ -1,0 +1,26 @@
+"""Jumps of the clock. What waits "until ten past" must not wait an hour longer because somebody set the clock back."""
+
+from __future__ import annotations
+
+import time
+
+JUMP_SECONDS = 5.0
+"""Smaller steps are the work of NTP and of busy machines."""
+
+
+class ClockWatch:
+    """Compares the wall clock with one that nobody sets (and that goes on while the machine sleeps)."""
+
+    def __init__(self, wall: float, steady: float) -> None:
+        self._offset = wall - steady
+
+    def look(self, wall: float, steady: float) -> float:
+        """Give the seconds that the wall clock was set forward (negative: back) since the last look, or 0.0."""
+        jump = wall - steady - self._offset
+        self._offset += jump
+        return jump if abs(jump) >= JUMP_SECONDS else 0.0
+
+
+def steady_clock() -> float:
+    """Give seconds since the machine was started, those of its sleep included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
