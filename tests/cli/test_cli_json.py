@@ -1,0 +1,74 @@
+"""docs/json.md is true: every key that a listing prints is explained there, under its heading."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rembg_watch.jobs.board import PAUSE
+from rembg_watch.jobs.model import Hold, Unready
+from rembg_watch.sandbox import Sandbox
+
+DOC = Path(__file__).parents[2] / "docs" / "json.md"
+
+
+def keys(value):
+    """All keys, at every depth."""
+    if isinstance(value, dict):
+        return set(value).union(*map(keys, value.values()))
+    return set().union(*map(keys, value)) if isinstance(value, list) else set()
+
+
+def explained(heading):
+    section = re.search(rf"^## `{re.escape(heading)}`\n(.*?)(?=^## |\Z)", DOC.read_text(), re.MULTILINE | re.DOTALL)
+    text = section[1]
+    return set(re.findall(r"`(\w+)`", text)) | set(re.findall(r'"(\w+)"', text))
+
+
+@pytest.fixture
+def busy(place):
+    """A place where every listing has something to show."""
+    place.fail("bad.jpg")
+    place.deliver("good.jpg")
+    place.send("lost.jpg")
+    place.board.hold(Hold(*PAUSE, "lunch", "resume", 1.0))
+    place.board.show_unready([Unready(str(place.shoes), "x.tmp", "ignored", "a temporary name", 2.0)])
+    place.board.set_fact("credits", {"available": 14, "at": 1.0}, 1.0)
+    with Sandbox(key="k-12345678") as running:
+        place.write_config(url=running.url.removesuffix("/rmbg"))
+        yield place
+
+
+@pytest.mark.parametrize(
+    ("heading", "commands"),
+    [
+        ("status --json", [("status",)]),
+        ("jobs list --json", [("jobs", "list")]),
+        ("credits --json", [("credits",), ("credits", "--cycles"), ("credits", "--month", "2026-03")]),
+        ("credits report --json", [("credits", "report")]),
+    ],
+)
+def test_every_key_is_explained(busy, heading, commands):
+    """Nobody has to guess what a key means."""
+    for command in commands:
+        shown = busy.run(*command, "--json").json
+        assert keys(shown) - explained(heading) == set()
+
+
+def test_every_key_of_a_job_is_explained(busy):
+    """Those that it shares with the list stand there."""
+    shown = busy.run("jobs", "show", 2, "--json").json
+    assert keys(shown) - explained("jobs show ID --json") - explained("jobs list --json") == set()
+
+
+def test_no_key_is_explained_that_does_not_exist(busy):
+    """The tables name real keys only."""
+    for heading, command in (("status --json", ("status",)), ("credits report --json", ("credits", "report"))):
+        shown = keys(busy.run(*command, "--json").json)
+        section = DOC.read_text().split(f"## `{heading}`")[1].split("\n## ")[0]
+        first_cells = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+        named = {key for cell in first_cells for key in re.findall(r"`(\w+)`", cell)}
+        assert named
+        assert named <= shown
