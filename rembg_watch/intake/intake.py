@@ -19,7 +19,8 @@ from rembg_watch.intake import completeness
 from rembg_watch.intake.completeness import Gone, NotAFile
 from rembg_watch.intake.gate import Gate
 from rembg_watch.intake.inbox import Health, Inbox, RootStatus
-from rembg_watch.intake.patrol import Left, Offer, Patrol, Rounds, Scanned
+from rembg_watch.intake.letters import Left, Offer, Scanned
+from rembg_watch.intake.patrol import Patrol, Rounds
 from rembg_watch.intake.readiness import How, Timings
 from rembg_watch.intake.watcher import News, paths_of
 

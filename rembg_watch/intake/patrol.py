@@ -10,7 +10,7 @@ import stat as statmodes
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -18,8 +18,10 @@ from rembg_watch.intake import watcher
 from rembg_watch.intake.coverage import Coverage
 from rembg_watch.intake.filesystems import MountTable, mount_of, mounts_below
 from rembg_watch.intake.inbox import Health, Inbox, Mode, inboxes_of
+from rembg_watch.intake.letters import Left, Offer, Scanned
 from rembg_watch.intake.readiness import How
 from rembg_watch.intake.scanner import Found, Summary, scan
+from rembg_watch.intake.visits import Visit, Visits
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
@@ -47,36 +49,6 @@ class Rounds:
     """From the making of a folder to a second look into it."""
     revive: float = 30.0
     """Between attempts to get an inotify instance."""
-
-
-class Offer(NamedTuple):
-    """Files that a scan found. ``by_rescan`` if events should have told of them."""
-
-    inbox: Inbox
-    found: list[Found]
-    how: How
-    by_rescan: bool
-
-
-class Scanned(NamedTuple):
-    """A whole inbox was scanned."""
-
-    inbox: Inbox
-    summary: Summary
-
-
-class Left(NamedTuple):
-    """An inbox is no longer in the config."""
-
-    inbox: Inbox
-
-
-class Visit(NamedTuple):
-    """A folder to be scanned soon."""
-
-    due: float
-    recursive: bool
-    how: How
 
 
 class Stopped(Exception):
@@ -125,8 +97,7 @@ class Patrol:
         self._mounts = MountTable()
         self._table: list[Mount] = []
         self._roots: dict[Inbox, _Root] = {}
-        self._visits: dict[tuple[Inbox, str], Visit] = {}
-        self._visits_lock = threading.Lock()
+        self._visits = Visits()
         self._on_visit = False
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -149,8 +120,7 @@ class Patrol:
     def visit(self, inbox: Inbox, directory: str, how: How, *, recursive: bool) -> None:
         """Scan a folder of an inbox soon: at once if it was moved in, else when it had time to fill."""
         due = self._clock() + (0.0 if how is How.MOVED else self._rounds.made_folder)
-        with self._visits_lock:
-            self._visits[inbox, directory] = Visit(due, recursive, how)
+        self._visits.add(Visit(inbox, directory, due, recursive, how))
         self._wake.set()
 
     def stop(self) -> None:
@@ -171,7 +141,8 @@ class Patrol:
                 except Stopped:
                     continue
                 except Exception:
-                    log.exception("intake.patrol_failed")
+                    log.exception("intake.patrol_failed", hint="it goes on; everything is scanned to be sure")
+                    self._rescan = True
                     self._stop.wait(1.0)
                 self._wake.wait(self._pause())
                 self._wake.clear()
@@ -181,11 +152,10 @@ class Patrol:
 
     def _pause(self) -> float:
         now = self._clock()
-        with self._visits_lock:
-            times = [visit.due for visit in self._visits.values()]
+        times = [self._visits.next_due()]
         for root in self._roots.values():
             times += (root.next_scan, root.coverage.next_poll, root.coverage.next_compare)
-        return min(max(min(times, default=now) - now, 0.01), self._rounds.health)
+        return min(max(min(times) - now, 0.01), self._rounds.health)
 
     def _round(self) -> None:
         self.beat = self._clock()
@@ -361,14 +331,11 @@ class Patrol:
             self._post(Offer(inbox, batch, how, by_rescan))
 
     def _make_visits(self) -> None:
-        now = self._clock()
-        with self._visits_lock:
-            due = [key for key, visit in self._visits.items() if visit.due <= now]
-            visits = [(key, self._visits.pop(key)) for key in due]
         visiting = self.visiting
         self._on_visit = True
         try:
-            for (inbox, directory), visit in visits:
+            for visit in self._visits.take_due(self._clock()):
+                inbox, directory = visit.inbox, visit.directory
                 if inbox.gone or inbox.health is not Health.OK:
                     continue
                 self.visiting = inbox

@@ -82,7 +82,7 @@ class Facts:
     def with_decode(self, damage: str | None) -> Facts:
         """Give the facts with the answer of a full decode: None if the picture is whole, else what is wrong."""
         if damage is None:
-            return replace(self, decoded=True, damage="", refusal=None)
+            return replace(self, decoded=True, damage="", refusal=None if _damaged(self) else self.refusal)
         return replace(self, decoded=False, damage=damage, refusal=refuse_damaged(damage))
 
 
