@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 BATCH_SECONDS = 60.0
 """A reading is good for one batch, and for no longer than this."""
 
+AGAIN_SECONDS = 15.0
+"""Between two usage calls while they fail and the last reading still serves."""
+
 log = structlog.get_logger()
 
 
@@ -46,6 +49,7 @@ class Account:
         self._purse = Purse()
         self._batch_left = 0
         self._warned = False
+        self._failed_at: float | None = None
 
     def left(self) -> int | None:
         """Give what is surely left, in images, or None before the first reading."""
@@ -71,10 +75,12 @@ class Account:
         except ApiError:
             with self._lock:
                 self._purse.fail_reading()
+                self._failed_at = self._clock()
             raise
         with self._lock:
             self._purse.end_reading(usage.available, at, usage.period_end)
             self._batch_left = self._config().credits.batch_size
+            self._failed_at = None
         charged, possibly = self._ledger.totals()
         self._ledger.note_usage(
             UsageCheck(
@@ -117,6 +123,8 @@ class Account:
         """Tell whether the batch is used up, or its reading too old to begin another image on it."""
         with self._lock:
             balance = self._purse.balance
+            if balance is not None and self._failed_at is not None and self._clock() - self._failed_at < AGAIN_SECONDS:
+                return False  # a call that fails, perhaps slowly, must not hold up each batch that the last one allows
             return self._batch_left <= 0 or balance is None or self._clock() - balance.at > BATCH_SECONDS
 
     def grant(self) -> Grant:
@@ -138,6 +146,7 @@ class Account:
         """Follow a jump of the clock."""
         with self._lock:
             self._purse.shift(seconds)
+            self._failed_at = None
 
     def give(self, count: int) -> None:
         """Count permits that were given."""

@@ -276,7 +276,8 @@ class Dispatcher:
     def _seconds_to_next(self) -> float:
         now = self._clock()
         times = [self._holds.next_check(), self._store.next_due()]
-        soonest = min((at for at in times if at is not None), default=now + LOOK_SECONDS)
+        # What is due already and was not taken is held, or waits for a worker, who wakes us: only the future counts.
+        soonest = min((at for at in times if at is not None and at > now), default=now + LOOK_SECONDS)
         return max(0.005, min(LOOK_SECONDS, soonest - now))
 
     def _take_in_orphans(self) -> None:

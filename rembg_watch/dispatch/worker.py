@@ -65,10 +65,16 @@ T = TypeVar("T")
 
 
 class Step(StrEnum):
-    """The points between two steps of the line, in their order. A kill at any of them loses nothing."""
+    """The points between two steps of the line, in their order. A kill at any of them loses nothing.
+
+    A paid result that is copied passes ``MARKED_COPY`` and ``COPIED`` where a photo that is sent passes the points from
+    ``MARKED_SENT`` to ``MARKED_RECEIVED``.
+    """
 
     CLAIMED = "claimed"
     READ = "read"
+    MARKED_COPY = "marked-copy"
+    COPIED = "copied"
     MARKED_SENT = "marked-sent"
     OPENED = "opened"
     ANSWERED = "answered"
@@ -392,7 +398,9 @@ class _Line:
                 except BaseException:
                     temp.discard()
                     raise
+                tools.at(Step.PLACED)
                 sync_folder(temp)
+                tools.at(Step.PLACE_SYNCED)
                 return self._finish(target.path, known.hash, known.size, content_hash, How.REUSED)
         return None
 
@@ -403,12 +411,14 @@ class _Line:
         temp_path = os.path.join(os.path.dirname(target.path), temp_name(tag))
         if job.result_hash is None:  # else the row already leads to the answer, and must not lose it
             self.tools.store.mark_copy(job, content_hash, target.path, temp_path, self.tools.clock())
+        self.tools.at(Step.MARKED_COPY)
         temp = copy_result(source, target.root, target.relpath, tag, expected)
         try:
             sync(temp)
         except BaseException:
             temp.discard()
             raise
+        self.tools.at(Step.COPIED)
         return temp
 
     # -- endings without an output
@@ -489,8 +499,10 @@ class _Line:
     ) -> None:
         tidy = wish(self.folder, failed=True)
         self._end(State.FAILED, code, message, hint, charge=charge, status=status, tidy=tidy)
+        self.tools.at(Step.FINISHED)
         if tidy is not None:
             self.tools.tidy(replace(self.job, code=code, message=message, hint=hint), self.folder, tidy)
+            self.tools.at(Step.TIDIED)
 
     def _end(
         self,
