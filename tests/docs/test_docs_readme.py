@@ -53,7 +53,8 @@ def test_each_config_in_the_readme_loads(text, tmp_path):
 
 def test_the_set_up_lines_are_the_two_that_ci_runs():
     """Two lines set everything up. They take a fresh environment each, so it is ``.ci/run`` that executes them, as they
-    stand in the README."""
+    stand in the README.
+    """
     assert len(SET_UP) == 2
     assert "rembg-watch demo" in SET_UP[0]
     assert "-m pytest" in SET_UP[1]
