@@ -121,10 +121,9 @@ def report(ctx: click.Context, config_path: str | None, by: Any, since: float | 
     from rembg_watch.jobs.ledger import Ledger  # noqa: PLC0415
     from rembg_watch.jobs.reconcile import reconcile  # noqa: PLC0415
 
-    database = options.open_to_read(config)
     rows, checks = [], []
-    if database is not None:
-        with database:
+    with options.reading(config) as database:
+        if database is not None:
             ledger = Ledger(database)
             rows, checks = ledger.report(by, since or 0.0), ledger.usage_checks(since or 0.0)
     beside = reconcile(checks)

@@ -44,21 +44,19 @@ def list_(config_path: str | None, state: str | None, folder: str | None, limit:
     from rembg_watch.jobs.model import State  # noqa: PLC0415
     from rembg_watch.jobs.steering import Steering  # noqa: PLC0415
 
-    database = options.open_to_read(config)
-    inboxes = options.all_inboxes(config, database)
-    inbox = None if folder is None else options.find_inbox(folder, inboxes)
     jobs, unready = [], []
-    if database is not None:
-        with database:
-            if state not in NOT_JOBS:
-                wanted = None if state is None else State(state)
-                jobs = Steering(database).select(state=wanted, folder=inbox, limit=limit + 1)
-            if state is None or state in NOT_JOBS:
-                unready = [
-                    file
-                    for file in Board(database).unready()
-                    if inbox in (None, file.folder) and state in (None, file.state)
-                ]
+    with options.reading(config) as database:
+        inboxes = options.all_inboxes(config, database)
+        inbox = None if folder is None else options.find_inbox(folder, inboxes)
+        if database is not None and state not in NOT_JOBS:
+            wanted = None if state is None else State(state)
+            jobs = Steering(database).select(state=wanted, folder=inbox, limit=limit + 1)
+        if database is not None and (state is None or state in NOT_JOBS):
+            unready = [
+                file
+                for file in Board(database).unready()
+                if inbox in (None, file.folder) and state in (None, file.state)
+            ]
     more = len(jobs) > limit or len(unready) > limit
     jobs, unready = jobs[:limit], unready[:limit]
     if as_json:
@@ -80,15 +78,13 @@ def show_(config_path: str | None, number: int, *, as_json: bool) -> None:
     from rembg_watch.cli.jobs_page import attempt_dict, job_dict, job_page, output_dict  # noqa: PLC0415
     from rembg_watch.jobs.steering import Steering  # noqa: PLC0415
 
-    database = options.open_to_read(config)
-    steering = None if database is None else Steering(database)
-    job = None if steering is None else steering.get(number)
-    if steering is None or job is None:
-        _unknown(number)
-        sys.exit(EXIT_SOME_FAILED)
-    attempts, outputs = steering.attempts(number), steering.outputs(job)
-    if database is not None:
-        database.close()
+    with options.reading(config) as database:
+        steering = None if database is None else Steering(database)
+        job = None if steering is None else steering.get(number)
+        if steering is None or job is None:
+            _unknown(number)
+            sys.exit(EXIT_SOME_FAILED)
+        attempts, outputs = steering.attempts(number), steering.outputs(job)
     if as_json:
         shown: dict[str, Any] = job_dict(job)
         shown["attempts_made"] = list(map(attempt_dict, attempts))
@@ -113,12 +109,11 @@ def retry(config_path: str | None, numbers: tuple[int, ...], folder: str | None,
     from rembg_watch.cli.show import count  # noqa: PLC0415
     from rembg_watch.jobs.steering import Steering  # noqa: PLC0415
 
-    database = options.open_to_write(config)
-    inbox = None if folder is None else options.find_inbox(folder, options.all_inboxes(config, database))
-    if database is None:
-        _nothing(numbers, "No job has failed.")
-        return
-    with database:
+    with options.writing(config) as database:
+        inbox = None if folder is None else options.find_inbox(folder, options.all_inboxes(config, database))
+        if database is None:
+            _nothing(numbers, "No job has failed.")
+            return
         known = _known(database, numbers)
         changed = Steering(database).retry(ids=list(known), failed=failed, folder=inbox, now=time.time())
     problems = _missing(numbers, known)
@@ -150,12 +145,11 @@ def cancel(config_path: str | None, numbers: tuple[int, ...], folder: str | None
     from rembg_watch.cli.show import count  # noqa: PLC0415
     from rembg_watch.jobs.steering import Steering  # noqa: PLC0415
 
-    database = options.open_to_write(config)
-    inbox = None if folder is None else options.find_inbox(folder, options.all_inboxes(config, database))
-    if database is None:
-        _nothing(numbers, "No job waits there.")
-        return
-    with database:
+    with options.writing(config) as database:
+        inbox = None if folder is None else options.find_inbox(folder, options.all_inboxes(config, database))
+        if database is None:
+            _nothing(numbers, "No job waits there.")
+            return
         known = _known(database, numbers)
         steering = Steering(database)
         changed = steering.cancel(ids=list(known), folder=inbox, now=time.time()) if known or inbox else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +12,7 @@ import click
 from rembg_watch.errors import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from rembg_watch.config.model import Config
     from rembg_watch.jobs.database import Database
@@ -106,6 +107,22 @@ def open_to_write(config: Config, *, create: bool = False) -> Database | None:
             f"can't use {config.state_dir}: {error.strerror}", "Run this as the user that rembg-watch runs as."
         ) from error
     return Database(path, guest=running_pid(config.state_dir) is not None)
+
+
+@contextlib.contextmanager
+def reading(config: Config) -> Iterator[Database | None]:
+    """Have the job database open for reading, or None where there is none yet. Raises as :func:`open_to_read`."""
+    database = open_to_read(config)
+    with contextlib.nullcontext() if database is None else database:
+        yield database
+
+
+@contextlib.contextmanager
+def writing(config: Config) -> Iterator[Database | None]:
+    """Have the job database open for writing, or None where there is none yet. Raises as :func:`open_to_write`."""
+    database = open_to_write(config)
+    with contextlib.nullcontext() if database is None else database:
+        yield database
 
 
 def find_inbox(typed: str, inboxes: Iterable[str]) -> str:

@@ -21,11 +21,10 @@ def command(config_path: str | None) -> None:
     from rembg_watch.cli.show import duration, name, text  # noqa: PLC0415
     from rembg_watch.status import snapshot  # noqa: PLC0415
 
-    database = options.open_to_write(config)
-    if database is None:
-        click.echo("Nothing was paused.")
-        return
-    with database:
+    with options.writing(config) as database:
+        if database is None:
+            click.echo("Nothing was paused.")
+            return
         click.echo("Resumed." if _release(database) else "Nothing was paused.")
         picture = snapshot(config, database, time.time())
     for held in picture.holds:

@@ -38,12 +38,8 @@ def command(config_path: str | None, *, as_json: bool, watch: bool) -> None:
     from rembg_watch.cli import show  # noqa: PLC0415
 
     if not watch:
-        database = options.open_to_read(config)
-        try:
+        with options.reading(config) as database:
             picture = snapshot(config, database, time.time())
-        finally:
-            if database is not None:
-                database.close()
         if as_json:
             show.emit(picture.as_dict())
         else:
