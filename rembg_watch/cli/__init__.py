@@ -24,6 +24,7 @@ COMMANDS = {
     "resume": "go on sending",
     "remove": "remove backgrounds once, without a daemon",
     "sandbox": "the RemBG.com API on loopback, for dry runs",
+    "install": "put units, user and folders for systemd in place, or --undo that",
 }
 """Each command is the click command called ``command`` in the module of its name."""
 

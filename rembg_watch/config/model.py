@@ -105,7 +105,7 @@ class Config:
         if self.key is None:
             what_to_do = (
                 "set the environment variable REMBG_API_KEY, name a file with api.key_file, or give the service the "
-                "systemd credential rembg-api-key"
+                "systemd credential rembg-api-key (rembg-watch.service takes it from /etc/rembg-watch/key)"
             )
             raise ConfigError([f"{self.path}: api.key: there is no API key: {what_to_do}"])
         return self.key
