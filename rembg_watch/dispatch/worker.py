@@ -328,10 +328,11 @@ class _Line:
     def _found(self, photo: Photo, target: Target, content_hash: str) -> Report | None:
         """After a crash: the answer may stand in the temporary file, though nobody had the time to write that down."""
         job = self.job
-        if job.result_hash is not None or job.api_sent_at is None or job.temp is None:
+        if job.result_hash is not None or job.temp is None:
             return None
         same = (job.content_hash, job.fingerprint) == (content_hash, self.profile.options.fingerprint)
-        if not same or os.path.dirname(job.temp) != os.path.dirname(target.path):
+        # What was not sent is a copy that was cut short: begun anew, it gets another name.
+        if job.api_sent_at is None or not same or os.path.dirname(job.temp) != os.path.dirname(target.path):
             with suppress(OSError):
                 os.unlink(job.temp)
             return None
@@ -391,6 +392,9 @@ class _Line:
                 continue
             if not same_content(known.path, known.hash, known.size):
                 continue
+            if self._placed_before(known):
+                assert job.output is not None
+                return self._finish(job.output, known.hash, known.size, content_hash, How.REUSED)
             with suppress(SourceError):  # removed or edited in this moment: it is no longer a result
                 temp = self._copy(known.path, target, content_hash, known.hash)
                 try:
@@ -403,6 +407,14 @@ class _Line:
                 tools.at(Step.PLACE_SYNCED)
                 return self._finish(target.path, known.hash, known.size, content_hash, How.REUSED)
         return None
+
+    def _placed_before(self, known: Output) -> bool:
+        """After a crash: the copy may have its place already, which is why that name was not free any more."""
+        output = self.job.output
+        if output is None or not same_content(output, known.hash, known.size):
+            return False
+        owner = self.tools.outputs.at(output)
+        return owner is None or (owner.folder, owner.source) == (self.job.folder, self.job.path)
 
     def _copy(self, source: str, target: Target, content_hash: str, expected: str) -> TempFile:
         """Copy a paid result beside its new place, synced; the copy is written down before it is begun."""

@@ -224,10 +224,18 @@ class JobStore:
         return self._db.write(work)
 
     def mark_copy(self, job: Job, content_hash: str, output: str, temp: str, now: float) -> bool:
-        """Commit, before a paid result is copied, where the copy is written to."""
+        """Commit, before a paid result is copied, where the copy is written to.
+
+        What was sent before is forgotten with it: after a crash, the copy must not be taken for the answer to that.
+        """
         values = (content_hash, names.to_text(output), names.to_text(temp), now)
         return self._db.write(
-            lambda connection: _step(connection, job, "content_hash = ?, output = ?, temp = ?, updated_at = ?", values)
+            lambda connection: _step(
+                connection,
+                job,
+                "content_hash = ?, output = ?, temp = ?, api_sent_at = NULL, updated_at = ?",
+                values,
+            )
         )
 
     def mark_received(
