@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rembg_watch.api.client import RembgClient
+    from rembg_watch.api.usage import MembershipUsage
     from rembg_watch.config.model import Config
     from rembg_watch.jobs.board import Board
     from rembg_watch.jobs.ledger import Ledger
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 BATCH_SECONDS = 60.0
 """A reading is good for one batch, and for no longer than this."""
 
+NOTE_SECONDS = 5.0
+"""A reading is written down at most this often: fast batches would write more than they send."""
 AGAIN_SECONDS = 15.0
 """Between two usage calls while they fail and the last reading still serves."""
 
@@ -50,6 +53,7 @@ class Account:
         self._batch_left = 0
         self._warned = False
         self._failed_at: float | None = None
+        self._noted_at = 0.0
 
     def left(self) -> int | None:
         """Give what is surely left, in images, or None before the first reading."""
@@ -81,7 +85,15 @@ class Account:
             self._purse.end_reading(usage.available, at, usage.period_end)
             self._batch_left = self._config().credits.batch_size
             self._failed_at = None
-        charged, possibly = self._ledger.totals()
+        if at - self._noted_at >= NOTE_SECONDS or at < self._noted_at:
+            self._noted_at = at
+            self._note(usage, at)
+        self._warn(usage.available)
+        return usage.available
+
+    def _note(self, usage: MembershipUsage, at: float) -> None:
+        """Write the reading down: for ``status``, and beside our own count for the reconciliation."""
+        charged, possibly = self._ledger.running_totals(at)
         self._ledger.note_usage(
             UsageCheck(
                 at,
@@ -106,8 +118,6 @@ class Account:
             },
             at,
         )
-        self._warn(usage.available)
-        return usage.available
 
     def _warn(self, available: int) -> None:
         threshold = self._config().credits.warn_below

@@ -6,6 +6,7 @@ A row is written as "possibly charged" before the body goes out and corrected wh
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from rembg_watch.jobs.database import Database
     from rembg_watch.jobs.model import Job
 
+RECENT_SECONDS = 3600.0
+"""Longer than any attempt takes from its sending to its end."""
 Grouping = Literal["folder", "profile", "day"]
 _GROUPS = {"folder": "folder", "profile": "profile", "day": "strftime('%Y-%m-%d', sent_at, 'unixepoch')"}
 _JOB_GROUPS = {"folder": "folder", "profile": "profile", "day": "strftime('%Y-%m-%d', finished_at, 'unixepoch')"}
@@ -88,6 +91,8 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._lock = threading.Lock()
+        self._older = (0.0, 0, 0)
 
     def spent_since(self, since: float, folder: str | None = None) -> int:
         """Count the images that were or may have been charged since ``since`` (Unix seconds)."""
@@ -97,10 +102,26 @@ class Ledger:
             sql, values = sql + " AND folder = ?", (since, to_text(folder))
         return int(self._db.read(sql, values)[0][0])
 
-    def totals(self, since: float = 0.0) -> tuple[int, int]:
-        """Count what was charged and what was possibly charged since ``since`` (Unix seconds)."""
-        rows = dict(self._db.read("SELECT charge, count(*) FROM attempts WHERE sent_at >= ? GROUP BY charge", (since,)))
+    def totals(self, since: float = 0.0, before: float = float("inf")) -> tuple[int, int]:
+        """Count what was charged and what was possibly charged from ``since`` until ``before`` (Unix seconds)."""
+        rows = dict(
+            self._db.read(
+                "SELECT charge, count(*) FROM attempts WHERE sent_at >= ? AND sent_at < ? GROUP BY charge",
+                (since, before),
+            )
+        )
         return int(rows.get(Charge.CHARGED.value, 0)), int(rows.get(Charge.POSSIBLY.value, 0))
+
+    def running_totals(self, now: float) -> tuple[int, int]:
+        """Give :meth:`totals` of all time, counting only the last hours anew: older attempts have their end."""
+        with self._lock:
+            until, charged, possibly = self._older
+            if not until or now - until > 2 * RECENT_SECONDS or now < until:
+                until = now - RECENT_SECONDS
+                self._older = (until, *self.totals(before=until))
+                _, charged, possibly = self._older
+        recent = self.totals(since=until)
+        return charged + recent[0], possibly + recent[1]
 
     def report(self, by: Grouping, since: float = 0.0) -> list[Spent]:
         """Sum up what was spent and saved since ``since`` (Unix seconds), grouped and sorted by the heading."""

@@ -133,3 +133,14 @@ def test_sums_agree_whatever_the_readings(checks):
     told = reconcile(checks)
     assert told.account - told.ours == told.others - told.uncounted
     assert min(told.account, told.ours, told.others, told.uncounted, told.editor, told.possibly) >= 0
+
+
+def test_running_totals_are_the_totals(arrive, claim, store, ledger):
+    """The sum that is kept for old attempts and the count of new ones make the whole, whenever they are asked."""
+    for number, at in enumerate((1000.0, 5000.0, 9000.0, 20_000.0)):
+        arrive(f"{number}.jpg")
+        (job,) = claim(now=at)
+        attempt = store.mark_sent(job, "hash", f"/o/{number}.webp", "/o/.x.part", at)
+        assert ledger.running_totals(at + 1) == ledger.totals() == (number, 1)
+        store.mark_received(job, attempt, AttemptEnd(Charge.CHARGED), "answer", 20, "/o/.x.part", at + 2)
+        assert ledger.running_totals(at + 3) == ledger.totals() == (number + 1, 0)
