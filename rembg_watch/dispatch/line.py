@@ -38,10 +38,10 @@ class RequestLine:
                     return
                 self._stop.wait(min(delay, 0.5))  # short, as a hold or a new config may change what is waited for
 
-    def accepted(self) -> None:
-        """Note a request that was not refused for its pace."""
+    def accepted(self, sent_at: float) -> None:
+        """Note that a request that went out at ``sent_at`` was not refused for its pace."""
         with self._lock:
-            self._pace.accepted(self._clock())
+            self._pace.accepted(self._clock(), sent_at)
 
     def refused(self, sent_at: float, retry_after: float | None) -> None:
         """Note a "too fast" to a request that went out at ``sent_at``."""

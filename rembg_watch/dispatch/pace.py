@@ -1,8 +1,18 @@
 """How fast to send: the highest rate that the service bears is found by itself and shared by all workers.
 
-Additive increase, multiplicative decrease, as TCP does it, with one thing more: the rate at which the service last
-said "too fast" is remembered. Below it the rate climbs quickly, near it slowly, so that a long run stays just below
-the limit and is seldom refused. As long as nothing was ever refused there is no limit but the number of workers.
+As long as nothing was refused there is no limit but the number of workers. From the first "too fast" on:
+
+- Growth and cuts are in balance. Each accepted request raises the rate by a tiny part (``GROWTH``), each refusal cuts
+  it by ``CUT`` or more, so that in the long run about one request in 150 is refused, and the rate stays within a few
+  percent of the limit, whatever that is. The longer nothing is refused, the faster it grows: a limit that was raised is
+  found within minutes.
+- A refusal soon after the last one cuts deeper: ten requests between them say that the rate is about a tenth too high.
+- After a refusal comes a pause, doubled while nothing gets through: a service that counts by the minute has nothing to
+  give for the rest of that minute, and asking it again and again would only be refused.
+- When such a gap ends, what was accepted from the end of the gap before until now *is* the service's rate, whatever its
+  way of counting: one look corrects a rate that was far too high.
+
+Only what is sent at full pace is growth's business: a rate that is not used is not raised.
 """
 
 from __future__ import annotations
@@ -12,15 +22,19 @@ from dataclasses import dataclass, field
 
 MIN_RATE = 0.02
 """Requests a second below which the rate never falls: one in 50 s."""
-DECREASE = 0.93
-"""What remains of the rate after a refusal."""
-QUICK = 0.05
-"""Growth a second, as a part of the ceiling, while well below it."""
-SLOW = 0.002
-"""Growth a second near the ceiling and above it."""
-NEAR = 0.96
-WINDOW = 10.0
-"""Seconds over which the accepted requests are counted."""
+CUT = 0.97
+"""What remains of the rate after a refusal that comes alone."""
+GROWTH = 0.0002
+"""Growth for each accepted request, as a part of the rate: 0.03 / 0.0002 accepted ones outweigh one refusal."""
+CALM = 60.0
+"""Seconds without a refusal after which growth speeds up, with the square of the time."""
+QUICK = 0.01
+"""Growth a second at most, as a part of the rate; also after a deep cut, which may have been too deep."""
+GAP = 6.0
+"""Places in the line without an accepted request, around a refusal, that count as a gap."""
+LONGEST_PAUSE = 30.0
+RECENT = 10.0
+"""Seconds over which the pace is measured that went before the very first refusal."""
 
 
 @dataclass
@@ -31,12 +45,20 @@ class Pace:
     """The config's ``max_per_second``, or None."""
     rate: float | None = None
     """Requests a second, or None while no limit is known."""
-    ceiling: float | None = None
-    """The rate at which the service last refused."""
     next_slot: float = 0.0
     _grown_at: float = 0.0
-    _cut_at: float = -1e9
-    _accepted: deque[float] = field(default_factory=deque)
+    _cut_at: float = float("-inf")
+    _deep: bool = False
+    """The last cut was a deep one."""
+    _pause: float = 0.0
+    _good: int = 0
+    """Accepted among those that were sent after the last cut."""
+    _gap_end: float | None = None
+    _since_gap: int = 0
+    """Accepted since the last gap ended."""
+    _last_good: float = 0.0
+    """When the newest accepted request was sent."""
+    _sent: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
 
     def limit(self) -> float | None:
         """Give the rate that is in force: the lower one of what was found and what the config allows."""
@@ -48,16 +70,27 @@ class Pace:
         if now < self.next_slot:
             return self.next_slot - now
         self._grow(now)
+        if self.rate is None:
+            self._sent.append(now)
         if limit := self.limit():
             # A place that was left unused is not made up for by a burst, but a late wake-up is.
             self.next_slot = max(self.next_slot, now - 1.0 / limit) + 1.0 / limit
         return 0.0
 
-    def accepted(self, now: float) -> None:
-        """Note a request that the service did not refuse for its pace."""
-        self._accepted.append(now)
-        while self._accepted and self._accepted[0] < now - WINDOW:
-            self._accepted.popleft()
+    def accepted(self, now: float, sent_at: float) -> None:
+        """Note that the service did not refuse, for its pace, a request that went out at ``sent_at``."""
+        if self._gap_end is None:
+            self._gap_end = self._last_good = sent_at
+        if self.rate is not None and self._last_good < self._cut_at and sent_at - self._last_good > GAP / self.rate:
+            seen = self._since_gap / (sent_at - self._gap_end)
+            self._deep = self._deep or seen < 0.9 * self.rate
+            self.rate = max(MIN_RATE, min(self.rate, max(seen, self.rate / 2)))
+            self._gap_end, self._since_gap = sent_at, 0
+        self._last_good = max(self._last_good, sent_at)
+        self._since_gap += 1
+        if sent_at >= self._cut_at:
+            self._pause = 0.0
+            self._good += 1
 
     def refused(self, now: float, sent_at: float, retry_after: float | None) -> None:
         """Note a "too fast". Refusals of requests that were sent before the last cut say nothing new."""
@@ -65,24 +98,27 @@ class Pace:
             self.next_slot = max(self.next_slot, now + retry_after)
         if sent_at < self._cut_at:
             return
-        observed = self._observed(now)
-        current = self.rate if self.rate is not None else max(observed, MIN_RATE)
-        self.ceiling = current
-        self.rate = max(MIN_RATE, current * DECREASE)
+        if self.rate is None:
+            recent = [at for at in self._sent if at >= now - RECENT] or [now]
+            self.rate = len(recent) / max(1.0, now - recent[0])
+            part = 0.5
+        else:
+            part = min(CUT, 1.0 - 0.5 / (self._good + 1)) if self._good else CUT
+        self.rate = max(MIN_RATE, self.rate * part)
+        self._deep = part < 0.9
+        self._pause = min(LONGEST_PAUSE, max(self._pause * 2.0, 2.0 / self.rate))
+        self.next_slot = max(self.next_slot, now + self._pause)
         self._cut_at = self._grown_at = now
-        self.next_slot = max(self.next_slot, now + 1.0 / self.rate)
-
-    def _observed(self, now: float) -> float:
-        recent = [at for at in self._accepted if at >= now - WINDOW]
-        if not recent:
-            return 1.0
-        return len(recent) / max(1.0, now - recent[0])
+        self._good = 0
 
     def _grow(self, now: float) -> None:
-        if self.rate is None or self.ceiling is None:
+        if self.rate is None:
             return
-        passed = max(0.0, min(now - self._grown_at, 5.0))  # a long idle time is no proof of anything
+        passed = max(0.0, min(now - self._grown_at, max(5.0, 2.0 / self.rate)))
         self._grown_at = now
-        step = QUICK if self.rate < NEAR * self.ceiling else SLOW
-        self.rate += step * max(self.ceiling, 0.2) * passed
-        self.ceiling = max(self.ceiling, self.rate)
+        if now - self.next_slot > max(0.5, 2.0 / self.rate):  # nobody was waiting for this place
+            self._gap_end, self._since_gap = None, 0
+            return
+        calm = max(1.0, (now - self._cut_at) / CALM)
+        growth = QUICK if self._deep else min(QUICK, GROWTH * self.rate * calm * calm)
+        self.rate *= 1.0 + growth * passed

@@ -68,15 +68,16 @@ class Reactions:
     def react(self, job: Job, outbox: str | None, report: Report) -> None:
         """Draw the conclusions from one report."""
         if report.ended is Ended.DONE and report.sent:
-            self._worked(report.fingerprint)
+            self._worked(report)
         elif report.verdict is not None:
             self._judged(report.verdict, report)
         elif report.target is not None and outbox is not None:
             self.hold_outbox(outbox, report.target)
         self.profiles_on_trial.discard(job.fingerprint)
 
-    def _worked(self, fingerprint: str) -> None:
-        self._line.accepted()
+    def _worked(self, report: Report) -> None:
+        fingerprint = report.fingerprint
+        self._line.accepted(report.sent_at)
         with self._lock:
             self._breaker.success()
             self.on_trial = False
@@ -90,12 +91,12 @@ class Reactions:
             case About.PACE:
                 self._line.refused(report.sent_at, verdict.retry_after)
             case About.IMAGE:
-                self._line.accepted()
+                self._line.accepted(report.sent_at)
                 with self._lock:
                     self._breaker.success()
                     self.on_trial = False
             case About.PROFILE:
-                self._line.accepted()
+                self._line.accepted(report.sent_at)
                 self._hold_profile(report.fingerprint, verdict, now)
             case About.ACCOUNT | About.CREDITS:
                 self._hold_account(verdict, now)
