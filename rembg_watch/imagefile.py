@@ -9,7 +9,6 @@ and the BITMAPFILEHEADER of the Windows API.
 from __future__ import annotations
 
 import functools
-import mmap
 import re
 import struct
 import threading
@@ -146,22 +145,46 @@ def _png_end(view: memoryview, size: int) -> int | None:
 def walk_to_end(file: BinaryIO, kind: Kind) -> bool:
     """Tell whether the picture's end is anywhere in the file, by walking its structure from the start.
 
-    For files that :func:`ending` can't judge: trailing bytes after the picture are fine, a missing end is not.
-    ``file`` must be a real file (it is mapped, not read); its position does not matter.
+    For files that :func:`ending` can't judge: trailing bytes after the picture are fine, a missing end is not. The
+    file's position does not matter.
     """
-    file.seek(0, 2)
-    size = file.tell()
-    if size == 0:
-        return False
     if kind in (Kind.WEBP, Kind.BMP):  # their end is a number in the head; only a decode can tell more
-        return True
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        # Released before the map is closed: a view that lives on would make close() fail.
-        view = memoryview(data)
-        try:
-            return (_jpeg_end(view, size) if kind is Kind.JPEG else _png_end(view, size)) is not None
-        finally:
-            view.release()
+        return file.seek(0, 2) > 0
+    file.seek(0)
+    # Read, not mapped: a mapped file that somebody cuts short takes the whole process with it (SIGBUS).
+    data = memoryview(file.read())
+    return (_jpeg_end(data, len(data)) if kind is Kind.JPEG else _png_end(data, len(data))) is not None
+
+
+def check_whole(file: BinaryIO) -> Header:
+    """Check signature, structure and every pixel; give the picture's format and its size in pixels.
+
+    Only PNG carries checksums. Bytes that were altered in the middle of a lossy WebP or a JPEG still decode, to a
+    picture with a fault; against that stand TLS and the Content-Length.
+
+    Raises:
+        NotAPicture: empty, a page of text, or anything else without a known signature.
+        BrokenPicture: "cut short", where its end is missing, or "damaged", where it has an end but does not decode.
+    """
+    size = file.seek(0, 2)
+    if size == 0:
+        raise NotAPicture("not a picture: it is empty", "Nothing arrived; it is asked for again.")
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    kind = sniff(head)
+    if kind is None:
+        raise NotAPicture(f"not a picture: it begins with {head[:16]!r}", "Only webp, png, jpeg and bmp are known.")
+    if not _has_end(file, kind, head, size):
+        raise BrokenPicture(f"the {kind.value} picture is cut short after {size} bytes", "It is asked for again.")
+    return decode(file)
+
+
+def _has_end(file: BinaryIO, kind: Kind, head: bytes, size: int) -> bool:
+    if len(head) < HEAD_BYTES:
+        return False
+    file.seek(max(0, size - TAIL_BYTES))
+    judged = ending(kind, head, file.read(TAIL_BYTES), size)
+    return judged is Ending.COMPLETE or (judged is Ending.UNKNOWN and walk_to_end(file, kind))
 
 
 @functools.cache

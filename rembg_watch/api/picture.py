@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import BinaryIO
 
 from rembg_watch.api.options import SHRUNK_SIDE, Fit, Options
 from rembg_watch.api.verdict import About, Charge, Verdict, error_for, hint_for
-from rembg_watch.errors import BrokenPicture, NotAPicture, PictureError
-from rembg_watch.imagefile import HEAD_BYTES, TAIL_BYTES, Ending, Header, decode, ending, sniff, walk_to_end
+from rembg_watch.errors import NotAPicture, PictureError
+from rembg_watch.imagefile import Header, check_whole
 
 
 def picture_verdict(
@@ -54,25 +53,10 @@ def checked(file: BinaryIO, options: Options, source_size: tuple[int, int]) -> H
     """
     header, problem = None, None
     try:
-        _look_for_end(file)
-        header = decode(file)
+        header = check_whole(file)
     except PictureError as error:
         problem = error
     verdict = picture_verdict(header, problem, options, source_size)
     if verdict is not None or header is None:
         raise error_for(verdict or _wrong(About.SERVICE, "not-a-picture", "the answer is no picture"))
     return header
-
-
-def _look_for_end(file: BinaryIO) -> None:
-    """Raise for a picture whose end is missing: a decoder fills up what is not there."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    head = file.read(HEAD_BYTES)
-    kind = sniff(head)
-    if kind is None:
-        raise NotAPicture("not a picture: no known signature", "")
-    file.seek(max(0, size - TAIL_BYTES))
-    judged = ending(kind, head.ljust(HEAD_BYTES, b"\0"), file.read(TAIL_BYTES), size)
-    if judged is Ending.INCOMPLETE or (judged is Ending.UNKNOWN and not walk_to_end(file, kind)):
-        raise BrokenPicture(f"the picture is cut short after {size} bytes", "")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from rembg_watch.api.source import preflight
 from rembg_watch.cli.samples import SAMPLES
-from rembg_watch.delivery.verify import check_picture
 from rembg_watch.errors import FileError, PictureError, Refused
+from rembg_watch.imagefile import check_whole
 from rembg_watch.intake.names import ignored_path
 from rembg_watch.printable import printable
 
@@ -109,7 +109,7 @@ def own_props(images: Path, without: Path) -> tuple[list[Prop], list[str]]:
         try:
             with path.open("rb") as file:
                 preflight(file)
-                check_picture(file)
+                check_whole(file)
         except (Refused, PictureError) as error:
             skipped.append(f"{shown}: {error.message}")
         except OSError as error:

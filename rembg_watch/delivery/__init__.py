@@ -20,7 +20,6 @@ from rembg_watch.delivery.naming import Owner, Template, candidates, choose, val
 from rembg_watch.delivery.placing import commit, place, sync, sync_folder
 from rembg_watch.delivery.sweep import sweep_folder, sweep_temps
 from rembg_watch.delivery.tidy import archive, delete, move_failed
-from rembg_watch.delivery.verify import check_picture
 
 __all__ = [
     "Owner",
@@ -28,7 +27,6 @@ __all__ = [
     "Template",
     "archive",
     "candidates",
-    "check_picture",
     "choose",
     "commit",
     "copy_result",

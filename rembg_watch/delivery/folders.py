@@ -134,12 +134,12 @@ def writable(root: str, need: int = ENOUGH_SPACE) -> TargetError | None:
             raise _why_not_a_folder(root)
         room = os.statvfs(root)
         if room.f_flag & os.ST_RDONLY:
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS))  # noqa: TRY301
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         if not os.access(root, os.W_OK | os.X_OK, effective_ids=True):
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))  # noqa: TRY301
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         # Filesystems that do not count (0 blocks, 0 inodes in all) say nothing about what is free.
         if (room.f_blocks and room.f_bavail * room.f_frsize < need) or (room.f_files and not room.f_favail):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         _write_nowhere(root)
     except OSError as error:
         return target_error(error, root)

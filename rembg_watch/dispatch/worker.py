@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from rembg_watch.api.picture import picture_verdict
+from rembg_watch.api.picture import checked
 from rembg_watch.api.verdict import Charge as ApiCharge
-from rembg_watch.api.verdict import error_for
-from rembg_watch.delivery import check_picture, copy_result, open_temp, place, same_content, sync, sync_folder
+from rembg_watch.delivery import copy_result, open_temp, place, same_content, sync, sync_folder
 from rembg_watch.delivery.files import reopen_temp, temp_name, temp_tag
 from rembg_watch.dispatch import retry
 from rembg_watch.dispatch.answer import Sink, answer_in
@@ -34,7 +33,6 @@ from rembg_watch.dispatch.target import names_for
 from rembg_watch.dispatch.tidying import wish
 from rembg_watch.errors import (
     ApiError,
-    PictureError,
     Refused,
     SourceChanged,
     SourceError,
@@ -248,7 +246,7 @@ class _Line:
                 self.api_ms = (time.monotonic() - self.sent_at) * 1000
                 self.bytes_out = sink.size
             tools.at(Step.ANSWERED)
-            self._verify(sink.file, (photo.header.width, photo.header.height))
+            checked(sink.file, options, (photo.header.width, photo.header.height))
             tools.at(Step.VERIFIED)
             sink.save()
         except BaseException:
@@ -261,15 +259,6 @@ class _Line:
             sink.answer().temp.discard()
             raise sink.trouble
         return sink.answer()
-
-    def _verify(self, file: object, source_size: tuple[int, int]) -> None:
-        header, broken = None, None
-        try:
-            header = check_picture(file)  # type: ignore[arg-type]
-        except PictureError as error:
-            broken = error
-        if verdict := picture_verdict(header, broken, self.profile.options, source_size):
-            raise error_for(verdict)
 
     def _deliver(self, answer: Answer, target: Target, content_hash: str) -> Report:
         """From a verified, synced answer to a finished job. Paid for: no error from here on may lose it."""
@@ -340,7 +329,7 @@ class _Line:
         if temp is None:
             return None
         try:
-            self._verify(temp.file, (photo.header.width, photo.header.height))
+            checked(temp.file, self.profile.options, (photo.header.width, photo.header.height))
             sync(temp)
         except ApiError:
             temp.discard()

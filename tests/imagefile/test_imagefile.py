@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from rembg_watch.delivery import check_picture
 from rembg_watch.errors import BrokenPicture, NotAPicture
-from rembg_watch.imagefile import Header, Kind
+from rembg_watch.imagefile import Header, Kind, check_whole
 
 
 def picture(path, kind, size=(160, 120)):
@@ -18,7 +17,7 @@ def picture(path, kind, size=(160, 120)):
 
 def checked(path):
     with path.open("rb") as file:
-        return check_picture(file)
+        return check_whole(file)
 
 
 @pytest.mark.parametrize("kind", list(Kind))
