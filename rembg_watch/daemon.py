@@ -24,13 +24,14 @@ from rembg_watch.errors import ConfigError, StateError
 from rembg_watch.intake.adoption import Adoption
 from rembg_watch.intake.inbox import Health
 from rembg_watch.intake.intake import Intake
+from rembg_watch.jobs.arrivals import Accepted
 from rembg_watch.jobs.board import Board
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.ledger import Ledger
 from rembg_watch.jobs.lock import StateLock
 from rembg_watch.jobs.outputs import Outputs
 from rembg_watch.jobs.steering import Steering
-from rembg_watch.jobs.store import Accepted, JobStore
+from rembg_watch.jobs.store import JobStore
 from rembg_watch.notify import Watchdog, extend, notify, reloading
 from rembg_watch.printable import printable
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rembg_watch.jobs.model import State
 from rembg_watch.jobs.names import from_text
-from rembg_watch.jobs.store import COLUMNS, job_of
+from rembg_watch.jobs.rows import COLUMNS, job_of
 
 if TYPE_CHECKING:
     from rembg_watch.jobs.database import Database

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rembg_watch.jobs import names
 from rembg_watch.jobs.model import Charge, Job, State
 from rembg_watch.jobs.outputs import Outputs
-from rembg_watch.jobs.store import COLUMNS, job_of
+from rembg_watch.jobs.rows import COLUMNS, job_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

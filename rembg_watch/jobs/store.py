@@ -5,14 +5,14 @@ Every change of a job that was claimed asks for the lease token of that claim: w
 
 from __future__ import annotations
 
-from dataclasses import astuple
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rembg_watch.jobs import names
+from rembg_watch.jobs.arrivals import Accepted, accept
 from rembg_watch.jobs.ledger import AttemptEnd, begin_attempt, end_attempt
 from rembg_watch.jobs.model import Arrival, How, Job, Output, State, Tidy, Version
 from rembg_watch.jobs.outputs import record_output
+from rembg_watch.jobs.rows import COLUMNS, job_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -20,67 +20,12 @@ if TYPE_CHECKING:
 
     from rembg_watch.jobs.database import Database
 
-COLUMNS = (
-    "id, folder, dir, name, size, mtime_ns, fingerprint, profile, state, priority, attempts, forced, created_at,"
-    " updated_at, finished_at, not_before, lease, content_hash, output, temp, api_sent_at, result_hash, result_size,"
-    " how, code, message, hint, tidy"
-)
-
-
 _TIDY = "tidy = iif(current, ?, NULL)"
 """The source of an older version is not there any more: what is would be moved or deleted unseen."""
 
 
 LONGEST_WAIT = 86_400.0
 """Seconds; the largest ``retry.max_delay``."""
-
-
-class Accepted(StrEnum):
-    """What became of an arrival."""
-
-    NEW = "new"
-    CHANGED = "changed"
-    """The file was known; this is a newer version of it."""
-    KNOWN = "known"
-    REFUSED = "refused"
-    ADOPTED = "adopted"
-
-
-def job_of(row: Sequence[Any]) -> Job:
-    """Build a job from a row of ``COLUMNS``."""
-    number, folder, directory, name, size, mtime_ns, fingerprint, profile, state, priority, attempts, forced, *rest = (
-        row
-    )
-    *middle, how, code, message, hint, tidy = rest
-    created_at, updated_at, finished_at, not_before, lease, content_hash, output, temp, sent, result, length = middle
-    return Job(
-        id=number,
-        folder=names.from_text(folder),
-        path=names.join(directory, name),
-        version=Version(size, mtime_ns),
-        fingerprint=fingerprint,
-        profile=profile,
-        state=State(state),
-        priority=priority,
-        attempts=attempts,
-        forced=bool(forced),
-        created_at=created_at,
-        updated_at=updated_at,
-        finished_at=finished_at,
-        not_before=not_before,
-        lease=lease,
-        content_hash=content_hash,
-        output=None if output is None else names.from_text(output),
-        temp=None if temp is None else names.from_text(temp),
-        api_sent_at=sent,
-        result_hash=result,
-        result_size=length,
-        how=None if how is None else How(how),
-        code=code,
-        message=message,
-        hint=hint,
-        tidy=None if tidy is None else Tidy(tidy),
-    )
 
 
 class JobStore:
@@ -109,7 +54,7 @@ class JobStore:
 
     def enqueue(self, arrivals: Sequence[Arrival], now: float) -> list[Accepted]:
         """Take in finished files. The same version of a file never makes a second row; a newer one replaces it."""
-        return self._db.write(lambda connection: [_accept(connection, arrival, now) for arrival in arrivals])
+        return self._db.write(lambda connection: [accept(connection, arrival, now) for arrival in arrivals])
 
     # -- claims
 
@@ -384,54 +329,3 @@ def _step(connection: Connection, job: Job, assignments: str, values: tuple[obje
         (*values, job.id, job.lease),
     )
     return cursor.rowcount == 1
-
-
-def _accept(connection: Connection, arrival: Arrival, now: float) -> Accepted:
-    where = (names.to_text(arrival.folder), *names.split(arrival.path))
-    known = connection.execute(
-        "SELECT id, state, size, mtime_ns, fingerprint FROM jobs"
-        " WHERE folder = ? AND dir = ? AND name = ? AND current = 1",
-        where,
-    ).fetchone()
-    if known is not None:
-        number, state, *version, fingerprint = known
-        if tuple(version) == astuple(arrival.version):
-            if state in (State.QUEUED, State.WAITING) and fingerprint != arrival.fingerprint:
-                connection.execute(
-                    "UPDATE jobs SET fingerprint = ?, profile = ? WHERE id = ?",
-                    (arrival.fingerprint, arrival.profile, number),
-                )
-            return Accepted.KNOWN
-        connection.execute("UPDATE jobs SET current = 0, tidy = NULL WHERE id = ?", (number,))
-        connection.execute(
-            "UPDATE jobs SET state = 'superseded', finished_at = ?, updated_at = ?, not_before = NULL,"
-            " message = 'the file changed before it was sent' WHERE id = ? AND state IN ('queued', 'waiting')",
-            (now, now, number),
-        )
-    refusal = arrival.refusal
-    state = State.FAILED if refusal else State.DONE if arrival.adopt else State.QUEUED
-    cursor = connection.execute(
-        "INSERT INTO jobs (folder, dir, name, size, mtime_ns, fingerprint, profile, state, priority, created_at,"
-        " updated_at, finished_at, output, how, code, message, hint, tidy)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            *(*where, *astuple(arrival.version), arrival.fingerprint, arrival.profile, state.value, arrival.priority),
-            *(now, now, None if state is State.QUEUED else now),
-            *(arrival.adopt and names.to_text(arrival.adopt), How.ADOPTED.value if arrival.adopt else None),
-            *((refusal.code, refusal.message, refusal.hint) if refusal else (None, None, None)),
-            arrival.tidy and arrival.tidy.value,
-        ),
-    )
-    if refusal:
-        return Accepted.REFUSED
-    if arrival.adopt:
-        assert cursor.lastrowid is not None
-        record_output(
-            connection,
-            # Without hashes: it may stand for its own source, but it is never copied for another one.
-            Output(
-                arrival.adopt, cursor.lastrowid, arrival.folder, arrival.path, None, arrival.fingerprint, "", 0, now
-            ),
-        )
-        return Accepted.ADOPTED
-    return Accepted.NEW if known is None else Accepted.CHANGED

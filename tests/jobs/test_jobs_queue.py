@@ -7,10 +7,11 @@ import threading
 
 import pytest
 
+from rembg_watch.jobs.arrivals import Accepted
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.ledger import AttemptEnd
 from rembg_watch.jobs.model import Arrival, Charge, How, Output, Refusal, State, Tidy, Version
-from rembg_watch.jobs.store import Accepted, JobStore
+from rembg_watch.jobs.store import JobStore
 
 
 def test_same_version_makes_one_job(arrive, steering):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from rembg_watch.jobs.arrivals import Accepted
 from rembg_watch.jobs.ledger import AttemptEnd
 from rembg_watch.jobs.model import Charge, State, Tidy
 from rembg_watch.jobs.overview import Overview
-from rembg_watch.jobs.store import Accepted
 
 
 @pytest.fixture
