@@ -16,7 +16,7 @@ import structlog
 
 from rembg_watch.dispatch.contents import Contents
 from rembg_watch.dispatch.credits import next_day
-from rembg_watch.dispatch.holds import ALL, inbox_scope, outbox_scope
+from rembg_watch.dispatch.holds import ALL, LATEST_CHECK, inbox_scope, outbox_scope
 from rembg_watch.dispatch.line import RequestLine
 from rembg_watch.dispatch.outboxes import Outboxes
 from rembg_watch.dispatch.reactions import Reactions
@@ -338,7 +338,7 @@ class Dispatcher:
                     return 0
         grant = self._account.grant()
         if grant.count <= 0:
-            check_in = 30.0 * random.uniform(0.8, 1.0)  # noqa: S311 - spreads the checks of many machines
+            check_in = LATEST_CHECK * random.uniform(0.8, 1.0)  # noqa: S311 - spreads the checks of many machines
             if not self._account.outstanding():
                 self._holds.hold(ALL, grant.kind, grant.message, grant.release, now=self._clock(), check_in=check_in)
         return grant.count

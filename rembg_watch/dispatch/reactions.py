@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
 PROFILE_CHECK = 60.0
 """Seconds to the first try of a held profile; doubled each time it is refused again."""
+OUTBOX_CHECK = 2.0
+"""Seconds to the first look at a held outbox, which costs next to nothing; doubled up to ``LATEST_CHECK``."""
+USAGE_CHECK = 10.0
+"""Seconds to the next try where the credits can't be read and nothing may be sent without."""
+
+USAGE_CHECK = 10.0
+"""Seconds to the next usage call after one that failed, where no older reading serves."""
 
 log = structlog.get_logger()
 
@@ -135,7 +142,9 @@ class Reactions:
 
     def hold_outbox(self, outbox: str, error: TargetError) -> None:
         """Hold what goes to one outbox."""
-        self._holds.hold(outbox_scope(outbox), error.code, error.message, error.hint, now=self._clock())
+        self._holds.hold(
+            outbox_scope(outbox), error.code, error.message, error.hint, now=self._clock(), check_in=OUTBOX_CHECK
+        )
 
     def usage_failed(self, error: ApiError, *, usable: bool) -> None:
         """Draw the conclusions from a usage call that brought no reading; ``usable``: an older one still serves."""
@@ -149,7 +158,7 @@ class Reactions:
                 f"the credits can't be read: {verdict.message}",
                 verdict.hint,
                 now=now,
-                check_in=max(10.0, min(LATEST_CHECK, verdict.retry_after or 0.0)),
+                check_in=max(USAGE_CHECK, min(LATEST_CHECK, verdict.retry_after or 0.0)),
             )
         else:
             log.warning("credits.unreadable", reason=verdict.message, hint=verdict.hint, since_last="still usable")
@@ -169,7 +178,7 @@ class Reactions:
                     self._holds.release(hold.scope)
                 else:
                     self._holds.hold(hold.scope, error.code, error.message, error.hint, now=now)
-                    self._holds.postpone(hold.scope, hold.kind, now, min(interval, LATEST_CHECK))
+                    self._holds.postpone(hold.scope, error.code, now, min(interval * 2, LATEST_CHECK))
             elif hold.scope.startswith("profile:"):
                 self.profiles_on_trial.add(hold.scope.removeprefix("profile:"))
                 self._holds.postpone(hold.scope, hold.kind, now, interval)
