@@ -15,6 +15,7 @@ import structlog
 from rembg_watch import __version__, logs
 from rembg_watch.api.client import RembgClient
 from rembg_watch.config.load import load_config
+from rembg_watch.delivery.files import temp_name
 from rembg_watch.delivery.sweep import sweep_temps
 from rembg_watch.dispatch.account import Account
 from rembg_watch.dispatch.dispatcher import Dispatcher
@@ -167,7 +168,7 @@ class Daemon:
             for path in sweep_temps(root, kept):
                 log.info("swept", path=printable(path))
         for spooled in (self.config.state_dir / "spool").glob("*.part"):
-            if not kept(spooled.name):
+            if not kept(spooled.name) and not kept(temp_name(spooled.stem)):  # the row still names the temporary file
                 spooled.unlink(missing_ok=True)
 
     def make_folders(self) -> None:

@@ -36,6 +36,11 @@ class Answer:
     size: int
 
 
+def spool_file(state_dir: Path, tag: str) -> Path:
+    """Give the spool file of one attempt, by the tag of its temporary file."""
+    return state_dir / "spool" / f"{tag}.part"
+
+
 class Sink(io.RawIOBase):
     """Where the client writes the answer's bytes. Errors of the disk come out as ``TargetError``."""
 

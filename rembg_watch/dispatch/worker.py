@@ -24,9 +24,9 @@ import structlog
 from rembg_watch.api.picture import checked
 from rembg_watch.api.verdict import Charge as ApiCharge
 from rembg_watch.delivery import copy_result, open_temp, place, same_content, sync, sync_folder
-from rembg_watch.delivery.files import reopen_temp, temp_name, temp_tag
+from rembg_watch.delivery.files import hash_file, open_source, reopen_temp, temp_name, temp_tag
 from rembg_watch.dispatch import retry
-from rembg_watch.dispatch.answer import Sink, answer_in
+from rembg_watch.dispatch.answer import Sink, answer_in, spool_file
 from rembg_watch.dispatch.photo import Photo
 from rembg_watch.dispatch.report import Ended, Report
 from rembg_watch.dispatch.target import names_for
@@ -236,7 +236,7 @@ class _Line:
         self.sent_at = time.monotonic()
         tools.sent()
         tools.at(Step.MARKED_SENT)
-        sink = Sink(open_temp(target.root, target.relpath, tag), tools.config().state_dir / "spool" / f"{tag}.part")
+        sink = Sink(open_temp(target.root, target.relpath, tag), spool_file(tools.config().state_dir, tag))
         try:
             tools.at(Step.OPENED)
             self.spent = True  # until the answer says otherwise
@@ -327,13 +327,13 @@ class _Line:
             return None
         temp = reopen_temp(target.root, target.relpath, temp_tag(job.temp))
         if temp is None:
-            return None
+            return self._found_spooled(photo, target, content_hash)
         try:
             checked(temp.file, self.profile.options, (photo.header.width, photo.header.height))
             sync(temp)
         except ApiError:
             temp.discard()
-            return None
+            return self._found_spooled(photo, target, content_hash)
         except BaseException:
             temp.close()
             raise
@@ -341,6 +341,31 @@ class _Line:
         self.attempt = self.tools.store.open_attempt(job)
         log.info("job.answer_found", job=job.id, path=printable(job.path))
         return self._deliver(answer, target, content_hash)
+
+    def _found_spooled(self, photo: Photo, target: Target, content_hash: str) -> Report | None:
+        """Likewise where the outbox could not take the answer: it stands in the spool file."""
+        tools, job = self.tools, self.job
+        assert job.temp is not None
+        place = str(spool_file(tools.config().state_dir, temp_tag(job.temp)))
+        try:
+            file, _ = open_source(place)
+            with file:
+                checked(file, self.profile.options, (photo.header.width, photo.header.height))
+                os.fsync(file.fileno())
+                result_hash, size = hash_file(file)
+        except ApiError:
+            os.unlink(place)
+            return None
+        except (SourceError, OSError):
+            return None
+        self.attempt = tools.store.open_attempt(job)
+        log.info("job.answer_found", job=job.id, path=printable(job.path))
+        end = self._attempt_end(Charge.CHARGED, None, None, 200)
+        if not tools.store.mark_received(job, self.attempt, end, result_hash, size, place, tools.clock()):
+            return Report(Ended.LOST)
+        self.received = True
+        self.job = replace(job, result_hash=result_hash, result_size=size, temp=place)
+        return self._deliver_copy(place, target, content_hash, result_hash)
 
     def _deliver_kept(self) -> Report | None:
         """A paid answer that is written down: it stands in its temporary file, or has its final name already."""
@@ -364,11 +389,15 @@ class _Line:
                     return None
                 sync(temp)
                 return self._deliver(answer_in(temp), target, job.content_hash or "")
-            copy = self._copy(job.temp, target, job.content_hash or "", job.result_hash)
-            report = self._deliver(answer_in(copy), target, job.content_hash or "")
-            with suppress(OSError):
-                os.unlink(job.temp)
-            return report
+            return self._deliver_copy(job.temp, target, job.content_hash or "", job.result_hash)
+
+    def _deliver_copy(self, place: str, target: Target, content_hash: str, result_hash: str) -> Report:
+        """Deliver an answer that stands on another disk, and only then let go of it there."""
+        copy = self._copy(place, target, content_hash, result_hash)
+        report = self._deliver(answer_in(copy), target, content_hash)
+        with suppress(OSError):
+            os.unlink(place)
+        return report
 
     def _reuse(self, target: Target, content_hash: str) -> Report | None:
         """The same bytes and options were paid for before: take that result, if it is still what was delivered."""
