@@ -1,0 +1,53 @@
+"""What many tests need: pictures that can be told apart, a sandbox, the real daemon as a process, and waiting."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from rembg_watch.sandbox import Sandbox
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="also run the tests that take minutes")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--long"):
+        return
+    skip = pytest.mark.skip(reason="takes minutes: run it with --long")
+    for item in items:
+        if "long" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_key_from_outside():
+    """No test may ever use a real key, should the environment have one."""
+    os.environ.pop("REMBG_API_KEY", None)
+
+
+@pytest.fixture
+def wait_until():
+    """Poll a condition until it gives something true, and give that; fail after so many seconds."""
+
+    def wait(condition, seconds=15.0, what=""):
+        end = time.monotonic() + seconds
+        while True:
+            if result := condition():
+                return result
+            if time.monotonic() > end:
+                state = what() if callable(what) else what
+                pytest.fail(f"not within {seconds} s: {state or condition}")
+            time.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
+def sandbox():
+    """The RemBG.com API on loopback, with plenty of credits."""
+    with Sandbox(credits=10_000) as running:
+        yield running
