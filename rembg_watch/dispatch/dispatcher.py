@@ -150,6 +150,7 @@ class Dispatcher:
         for scope in self._holds.scopes("profile:"):
             if scope not in fingerprints:
                 self._holds.release(f"profile:{scope}")
+        self._holds.look_now(self._clock())
         while len(self._threads) < config.workers:
             thread = threading.Thread(target=self._work, name=f"worker-{len(self._threads) + 1}", daemon=True)
             self._threads.append(thread)

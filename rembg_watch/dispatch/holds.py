@@ -116,6 +116,13 @@ class Holds:
             held.interval = seconds
         self._board.hold(hold)
 
+    def look_now(self, now: float) -> None:
+        """Let every probe that costs nothing be due: a new config may have ended the reason."""
+        with self._lock:
+            for (scope, _), held in self._held.items():
+                if held.hold.next_check is not None and not scope.startswith("profile:"):
+                    held.hold = replace(held.hold, next_check=now)
+
     def shift(self, seconds: float) -> None:
         """Follow a jump of the clock."""
         with self._lock:

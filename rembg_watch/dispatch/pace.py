@@ -30,6 +30,10 @@ CALM = 60.0
 """Seconds without a refusal after which growth speeds up, with the square of the time."""
 QUICK = 0.01
 """Growth a second at most, as a part of the rate; also after a deep cut, which may have been too deep."""
+SEARCH = 0.05
+"""Growth a second between the first and the second refusal ever, while next to nothing is known."""
+GUESS = 4.0
+"""Requests a second at which the search begins at least, halved by its first cut: one refusal alone says little."""
 GAP = 6.0
 """Places in the line without an accepted request, around a refusal, that count as a gap."""
 LONGEST_PAUSE = 30.0
@@ -48,8 +52,8 @@ class Pace:
     next_slot: float = 0.0
     _grown_at: float = 0.0
     _cut_at: float = float("-inf")
-    _deep: bool = False
-    """The last cut was a deep one."""
+    _search: float = 0.0
+    """Growth a second after a cut that may have been too deep, else 0."""
     _pause: float = 0.0
     _good: int = 0
     """Accepted among those that were sent after the last cut."""
@@ -83,7 +87,8 @@ class Pace:
             self._gap_end = self._last_good = sent_at
         if self.rate is not None and self._last_good < self._cut_at and sent_at - self._last_good > GAP / self.rate:
             seen = self._since_gap / (sent_at - self._gap_end)
-            self._deep = self._deep or seen < 0.9 * self.rate
+            if seen < 0.9 * self.rate:
+                self._search = QUICK
             self.rate = max(MIN_RATE, min(self.rate, max(seen, self.rate / 2)))
             self._gap_end, self._since_gap = sent_at, 0
         self._last_good = max(self._last_good, sent_at)
@@ -100,12 +105,12 @@ class Pace:
             return
         if self.rate is None:
             recent = [at for at in self._sent if at >= now - RECENT] or [now]
-            self.rate = len(recent) / max(1.0, now - recent[0])
-            part = 0.5
+            self.rate = 0.5 * max(GUESS, len(recent) / max(1.0, now - recent[0]))
+            self._search = SEARCH
         else:
             part = min(CUT, 1.0 - 0.5 / (self._good + 1)) if self._good else CUT
-        self.rate = max(MIN_RATE, self.rate * part)
-        self._deep = part < 0.9
+            self.rate = max(MIN_RATE, self.rate * part)
+            self._search = QUICK if part < 0.9 else 0.0
         self._pause = min(LONGEST_PAUSE, max(self._pause * 2.0, 2.0 / self.rate))
         self.next_slot = max(self.next_slot, now + self._pause)
         self._cut_at = self._grown_at = now
@@ -120,5 +125,5 @@ class Pace:
             self._gap_end, self._since_gap = None, 0
             return
         calm = max(1.0, (now - self._cut_at) / CALM)
-        growth = QUICK if self._deep else min(QUICK, GROWTH * self.rate * calm * calm)
+        growth = self._search or min(QUICK, GROWTH * self.rate * calm * calm)
         self.rate *= 1.0 + growth * passed

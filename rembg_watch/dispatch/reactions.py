@@ -34,9 +34,6 @@ OUTBOX_CHECK = 2.0
 USAGE_CHECK = 10.0
 """Seconds to the next try where the credits can't be read and nothing may be sent without."""
 
-USAGE_CHECK = 10.0
-"""Seconds to the next usage call after one that failed, where no older reading serves."""
-
 log = structlog.get_logger()
 
 
@@ -177,8 +174,10 @@ class Reactions:
                 if (error := self._outboxes.problem(outbox)) is None:
                     self._holds.release(hold.scope)
                 else:
-                    self._holds.hold(hold.scope, error.code, error.message, error.hint, now=now)
-                    self._holds.postpone(hold.scope, error.code, now, min(interval * 2, LATEST_CHECK))
+                    if error.code != hold.kind:
+                        self._holds.release(hold.scope, hold.kind)
+                    later = min(interval * 2, LATEST_CHECK)
+                    self._holds.hold(hold.scope, error.code, error.message, error.hint, now=now, check_in=later)
             elif hold.scope.startswith("profile:"):
                 self.profiles_on_trial.add(hold.scope.removeprefix("profile:"))
                 self._holds.postpone(hold.scope, hold.kind, now, interval)
