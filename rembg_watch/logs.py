@@ -5,6 +5,7 @@ Under systemd each line begins with its priority (``<4>``), as sd-daemon(3) desc
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -29,20 +30,17 @@ def hide(secret: str | None) -> None:
         _secrets.add(secret)
 
 
-def _without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {key: _clean(value) for key, value in event.items()}
+def _hiding(render: Callable[..., Any]) -> Processor:
+    """Replace secrets in what is about to be written: whatever held them, a trace or an object's own text included."""
 
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
+    def hidden(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        text = str(render(logger, method, event))
         for secret in _secrets:
-            value = value.replace(secret, "[key]")
-        return value
-    if isinstance(value, dict):
-        return {key: _clean(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(item) for item in value]
-    return value
+            for form in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]):
+                text = text.replace(form, "[key]")
+        return text
+
+    return hidden
 
 
 def _under_journal(stream: TextIO) -> bool:
@@ -73,6 +71,7 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
         render = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)
     else:
         render = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
+    render = _hiding(render)
     if _under_journal(stream):
         render = _with_priority(render)
     threshold = getattr(logging, level.upper())
@@ -84,7 +83,7 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
     if not console:
         processors.append(structlog.processors.format_exc_info)
     structlog.configure(
-        processors=[*processors, _without_secrets, render],
+        processors=[*processors, render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,

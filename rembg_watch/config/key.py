@@ -52,12 +52,19 @@ def resolve_key(api: ApiConfig, tree: Tree, env: Mapping[str, str]) -> str | Non
         return _from_file(api.key_file, ("api", "key_file"), tree)
     if folder := env.get("CREDENTIALS_DIRECTORY"):
         credential = Path(folder, CREDENTIAL)
-        # An empty one is none: our service has it where its key file is missing, so that we can say so ourselves.
-        if os.path.lexists(credential) and not (credential.is_file() and credential.stat().st_size == 0):
+        # A blank one is none: our service has it where its key file is missing, so that we can say so ourselves.
+        if os.path.lexists(credential) and not _is_blank(credential):
             return _from_file(credential, ("api",), tree)
     if (key := env.get(VARIABLE, "").strip()) and not tree.is_unknown(("api", "key")):
         return _checked(key, f"the environment variable {VARIABLE} ", ("api", "key"), tree)
     return None
+
+
+def _is_blank(path: Path) -> bool:
+    try:
+        return not read_first_line(path)
+    except OSError:
+        return False
 
 
 def _from_file(path: Path, where: tuple[str, ...], tree: Tree) -> str | None:

@@ -1,0 +1,79 @@
+"""Runs the daemon as its unit does, and at its first run lets one part of it hang. The instance's name says which.
+
+The times after which a part counts as hung are minutes in real life; here they are seconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+from rembg_watch import daemon as daemon_module
+from rembg_watch import logs
+from rembg_watch.config.load import load_config
+from rembg_watch.daemon import Daemon
+from rembg_watch.dispatch import dispatcher
+from rembg_watch.dispatch.worker import Step
+from rembg_watch.intake import intake, watcher
+
+SECONDS = 2.0
+
+
+def forever(*_: object) -> None:
+    threading.Event().wait()
+
+
+def hold_the_interpreter() -> None:
+    """Sleep in C without giving any other thread a turn."""
+    time.sleep(1)
+    ctypes.PyDLL(None).sleep(600)
+
+
+def main() -> None:
+    part, path = sys.argv[1:]
+    logs.configure()
+    config = load_config(path)
+    marker = Path(os.environ["STATE_DIRECTORY"], "was-hung")
+    first = not marker.exists()
+    marker.touch()
+    if not first:
+        sys.exit(Daemon(config).run())
+    dispatcher._longest_turn = lambda _config: SECONDS
+    dispatcher._lease = lambda _config: SECONDS
+    intake.TURN_SECONDS = intake.IDLE_SECONDS + SECONDS
+    intake.WALK_SECONDS = SECONDS * 2
+    daemon_module.ORDER_SECONDS = SECONDS * 2
+    daemon = Daemon(config, at=lambda step: forever() if part == "worker" and step is Step.READ else None)
+    if part == "dispatcher":
+        daemon.dispatcher._look_outside = forever
+    elif part == "intake":
+        daemon.intake._gate.step = forever
+    elif part == "reload":
+        daemon.reload = forever
+    elif part == "interpreter":
+        threading.Thread(target=hold_the_interpreter, daemon=True).start()
+    elif part in {"observer", "walk"}:
+        threading.Thread(target=end_observer, args=(daemon, part), daemon=True).start()
+    sys.exit(daemon.run())
+
+
+def end_observer(daemon: Daemon, part: str) -> None:
+    """Let the thread that carries events die of an exception, as one in a handler makes it."""
+    daemon.intake.first_scan_done.wait()
+    patrol = daemon.intake._patrol
+    if part == "walk":
+        patrol._keep_watcher = forever
+    observer, dispatch = patrol._watcher._observer, watcher._Append.dispatch
+    watcher._Append.dispatch = lambda *_: sys.exit()
+    while observer.is_alive():
+        Path(daemon.config.folders[0].outbox.parent, f"{part}-in", "news.tmp").touch()
+        time.sleep(0.05)
+    watcher._Append.dispatch = dispatch
+    patrol._next_start = 0.0  # as it is half a minute after a start
+
+
+main()
