@@ -145,7 +145,7 @@ class Options(BaseModel):
             candidates.append(self._resized(*self._rotated(width, height)))
         if any(_near(a, c) for c in candidates for a in [answer]):
             return Fit.RIGHT
-        smaller = all(max(answer) * 1.25 < max(c) for c in candidates)
+        smaller = all(max(c) > SHRUNK_SIDE and max(answer) * 1.25 < max(c) for c in candidates)
         return Fit.SHRUNK if smaller and max(answer) <= SHRUNK_SIDE + 2 else Fit.WRONG
 
     def _resized(self, width: float, height: float) -> tuple[float, float]:
