@@ -129,9 +129,8 @@ class Worker:
         config = tools.config()
         folder = config.folder(job.folder)
         if folder is None:
-            self._end(
-                job, State.WAITING, "folder", "its folder is not in the config any more", not_before=_in_a_while()
-            )
+            # Queued, where the dispatcher leaves it alone until the folder is back.
+            self._end(job, State.QUEUED, "folder", "its folder is not in the config any more")
             return Report(Ended.REFUSED)
         line = _Line(tools, job, folder, folder.profile_for(job.path))
         try:
@@ -152,21 +151,8 @@ class Worker:
         except StateError as error:
             return Report(Ended.STATE, sent=line.sent_at > 0, spent=line.spent, state=error, sent_at=line.sent_at)
 
-    def _end(
-        self,
-        job: Job,
-        state: State,
-        code: str | None = None,
-        message: str | None = None,
-        not_before: float | None = None,
-    ) -> None:
-        self._tools.store.end(
-            job, state, self._tools.clock(), code=code, message=message, not_before=not_before, keep_answer=True
-        )
-
-
-def _in_a_while() -> float:
-    return time.time() + 3600
+    def _end(self, job: Job, state: State, code: str | None = None, message: str | None = None) -> None:
+        self._tools.store.end(job, state, self._tools.clock(), code=code, message=message, keep_answer=True)
 
 
 def keep(write: Callable[[], T]) -> T:
