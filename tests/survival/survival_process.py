@@ -5,10 +5,13 @@ Processes come from multiprocessing's fork server, which has everything imported
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -19,10 +22,10 @@ SERVER.set_forkserver_preload(["rembg_watch.daemon", "rembg_watch.drain", "survi
 
 
 class Plan:
-    """What happens at the points of the line: ``kill`` is a step and how many times it is reached before.
+    """What happens at the points of the line: ``kill`` is a step and at which time of reaching it.
 
-    ``touch`` writes a file at a step (the test waits for it), and ``hold`` stops there until the test takes it away;
-    ``call`` runs a function of this module by its name, with arguments, once.
+    ``calls`` are (step, name of a function of this module, its arguments), each done once; ``stops`` are (step, path):
+    the file is made, and all waits there until the test takes it away.
     """
 
     def __init__(self, kill=None, stops=(), calls=()):
@@ -69,64 +72,82 @@ def move(path, to):
     Path(path).rename(to)
 
 
+def fill(folder):
+    """Use up the last byte of a filesystem."""
+    with Path(folder, "filler").open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        for size in (1 << 16, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+
+
+def shell(*command):
+    subprocess.run(command, check=True)
+
+
 # -- the process
 
 
-def _begin(log):
+def _begin(log, plan):
+    faulthandler.enable()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     from rembg_watch import logs  # noqa: PLC0415 - only the child needs it
 
     logs.configure("json", "debug")
+    if (seconds := plan.pop("hurry", None)) is not None:
+        _hurry(seconds)
 
 
-def _daemon(config, plan, clock):
+def _daemon(config, plan):
     from rembg_watch.config.load import load_config  # noqa: PLC0415
     from rembg_watch.daemon import Daemon  # noqa: PLC0415
 
-    if clock is not None:
-        _shift_clock(clock)
     return Daemon(load_config(Path(config)), at=plan)
 
 
-def _shift_clock(file):
-    """Let the wall clock be off by the seconds that a file says, for all that runs here; monotonic time goes on."""
-    real, seen = time.time, {}
+def _hurry(seconds):
+    """Look at everything that is held this often; an operator's half minutes are too long for a test."""
+    from rembg_watch.dispatch import breaker, dispatcher, holds, reactions  # noqa: PLC0415
 
-    def shifted():
-        try:
-            mark = os.stat(file).st_mtime_ns
-            if seen.get("mark") != mark:
-                seen.update(mark=mark, by=float(Path(file).read_text() or 0))
-        except (OSError, ValueError):
-            pass
-        return real() + seen.get("by", 0.0)
+    holds.Holds.hold.__kwdefaults__["check_in"] = seconds
+    for module, name in (
+        (holds, "FIRST_CHECK"),
+        (holds, "LATEST_CHECK"),
+        (reactions, "LATEST_CHECK"),
+        (reactions, "PROFILE_CHECK"),
+        (reactions, "USAGE_CHECK"),
+        (dispatcher, "LATEST_CHECK"),
+        (dispatcher, "TIDY_SECONDS"),
+        (breaker, "FIRST_PAUSE"),
+        (breaker, "LONGEST_PAUSE"),
+    ):
+        assert hasattr(module, name)
+        setattr(module, name, seconds)
 
-    time.time = shifted
 
-
-def run(config, log, plan, clock=None):
+def run(config, log, plan):
     """Be the daemon until a signal."""
-    _begin(log)
+    _begin(log, plan)
     from rembg_watch.errors import RembgWatchError  # noqa: PLC0415
 
     try:
-        code = _daemon(config, Plan(**plan), clock).run()
+        code = _daemon(config, Plan(**plan)).run()
     except RembgWatchError as error:
         print(json.dumps({"event": "refused", "message": error.message, "hint": error.hint}), flush=True)  # noqa: T201
         code = error.exit_code
     sys.exit(code)
 
 
-def drain(config, log, plan, clock=None):
+def drain(config, log, plan):
     """Handle what is there now."""
-    _begin(log)
+    _begin(log, plan)
     from rembg_watch.drain import drain as drain_now  # noqa: PLC0415
     from rembg_watch.errors import RembgWatchError  # noqa: PLC0415
 
     try:
-        code = drain_now(_daemon(config, Plan(**plan), clock), threading.Event()).exit_code
+        code = drain_now(_daemon(config, Plan(**plan)), threading.Event()).exit_code
     except RembgWatchError as error:
         print(json.dumps({"event": "refused", "message": error.message, "hint": error.hint}), flush=True)  # noqa: T201
         code = error.exit_code

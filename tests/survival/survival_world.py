@@ -58,7 +58,7 @@ def until(condition, seconds=20.0, what=""):
         if result := condition():
             return result
         time.sleep(0.01)
-    pytest.fail(f"not within {seconds} s: {what or condition}")
+    pytest.fail(f"not within {seconds} s: {what() if callable(what) else what or condition}")
 
 
 class Paid(NamedTuple):
@@ -139,11 +139,9 @@ class World:
 
     # -- processes
 
-    def start(self, what=survival_process.run, *, clock=None, **plan):
-        """Start a daemon; ``plan`` says what happens to it at which step."""
-        process = survival_process.SERVER.Process(
-            target=what, args=(str(self.config), str(self.log), plan, clock and str(clock))
-        )
+    def start(self, what=survival_process.run, **plan):
+        """Start a daemon; ``plan`` says what happens to it at which step, ``hurry`` how often it looks at its holds."""
+        process = survival_process.SERVER.Process(target=what, args=(str(self.config), str(self.log), plan))
         process.start()
         self.processes.append(process)
         return process

@@ -199,7 +199,7 @@ class Storm:
             all_known = all((str(self.world.inbox / kind), path) in known for kind, path in self.now)
             return all_known and not tidy and not states.keys() & {"queued", "running", "waiting"}
 
-        until(ended, CALM, lambda: self.world.tail())
+        until(ended, CALM, self.world.tail)
         assert self.world.stop(daemon) == 0
 
     # -- what holds at any time
@@ -235,7 +235,7 @@ class Storm:
 def test_storm(make_world):
     """Everything is delivered, or failed for what really happened; the ledger agrees with the server; nothing is left over."""
     seed = int(os.environ.get("REMBG_WATCH_SEED") or random.randrange(10**6))
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - what a failure needs to be repeated
     began = time.monotonic()
     world = make_world(credits=30, latency=0.02, seed=seed, faults=FAULTS)
     world.sandbox.set_usage_faults(USAGE_FAULTS)
@@ -265,7 +265,7 @@ def test_storm(make_world):
     assert not storm.till.overdrawn
     assert not world.debris()
     faults = sum(received.fault is not None for received in world.sandbox.requests)
-    print(
+    print(  # noqa: T201 - what it showed
         f"{len(storm.now)} photos, {len(world.sandbox.requests)} requests, {faults} faults, {storm.kills} kills,"
         f" {world.sandbox.charged} charged by the server, {paid.charged} + at most {paid.possibly} by the ledger,"
         f" {failed} failed, {time.monotonic() - began:.0f} s"

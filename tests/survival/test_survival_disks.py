@@ -1,0 +1,242 @@
+"""Disks that are full, read-only or gone, at each place that is written to; real ones, where mounting is permitted."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from survival_world import cut_out, picture, until
+
+from rembg_watch.dispatch.worker import Step
+
+HURRY = 0.3
+
+
+def done(world, count=1):
+    return lambda: world.states()["done"] == count
+
+
+def held(world, kind):
+    """Wait for a hold, and see that ``status --json`` says what is held, since when, and what would release it."""
+    hold = until(lambda: world.hold(kind), what=lambda: f"{world.holds()} {world.tail()}")
+    (shown,) = [shown for shown in world.status()["holds"] if shown["kind"] == kind]
+    assert shown["why"]
+    assert shown["release"]
+    assert 0 <= time.time() - shown["since"] < 60
+    return hold
+
+
+# -- the outbox
+
+
+def test_full_before_anything_is_sent(world, mount):
+    """With a full outbox nothing is sent; with room again, everything is, and no attempt was used up."""
+    mount(world.outbox)
+    (world.outbox / "filler").write_bytes(bytes(3_500_000))
+    world.put("a.png")
+    daemon = world.start(hurry=HURRY)
+    hold = held(world, "full")
+    assert str(world.outbox) in hold.scope
+    assert world.sandbox.charged == 0
+    (world.outbox / "filler").unlink()
+    until(done(world), what=world.tail)
+    assert world.stop(daemon) == 0
+    assert world.job("a.png").attempts == 0
+    assert world.sandbox.charged == 1
+    assert not world.holds()
+
+
+@pytest.mark.parametrize("step", [Step.OPENED, Step.ANSWERED, Step.VERIFIED, Step.MARKED_RECEIVED, Step.PLACED])
+def test_full_while_an_answer_comes(world, mount, step):
+    """An answer that the outbox can't take is kept, and delivered when there is room: it is not paid again."""
+    mount(world.outbox)
+    data = world.put("a.png", picture("large", (600, 400)))
+    daemon = world.start(hurry=HURRY, calls=[(step.value, "fill", (str(world.outbox),))])
+    if step is Step.OPENED:
+        held(world, "full")
+        assert not world.output("a.png").exists()
+        (spooled,) = (world.state / "spool").iterdir()
+        assert spooled.read_bytes() == cut_out(data)
+    until((world.outbox / "filler").exists)
+    until(lambda: world.sandbox.charged == 1)
+    if step is not Step.OPENED:
+        until(done(world), what=world.tail)
+    (world.outbox / "filler").unlink()
+    until(done(world), what=world.tail)
+    assert world.stop(daemon) == 0
+    assert world.output("a.png").read_bytes() == cut_out(data)
+    assert world.sandbox.charged == world.check_ledger().charged == 1
+    assert not world.debris()
+
+
+@pytest.mark.parametrize("step", [Step.ANSWERED, Step.VERIFIED, Step.SYNCED])
+def test_killed_while_the_outbox_is_full(world, mount, step):
+    """Killed with an answer in the spool that nobody wrote down, the next run finds it there."""
+    mount(world.outbox)
+    data = world.put("sub/a.png", picture("large", (600, 400)))
+    process = world.start(calls=[("opened", "fill", (str(world.outbox),))], kill=(step.value, 1))
+    assert world.end(process) == -9
+    (world.outbox / "filler").unlink()
+    assert world.drain() == 0, world.tail()
+    assert world.output("sub/a.png").read_bytes() == cut_out(data)
+    assert world.sandbox.charged == world.check_ledger().charged == 1
+    assert not world.debris()
+
+
+def test_read_only(world, mount):
+    """With a read-only outbox nothing is sent; it goes on by itself when it is writable."""
+    mount(world.outbox)
+    world.put("a.png")
+    daemon = world.start(hurry=HURRY, calls=[("read", "shell", ("mount", "-o", "remount,ro", str(world.outbox)))])
+    held(world, "readonly")
+    assert world.sandbox.charged == 0
+    mount.remount(world.outbox, "rw")
+    until(done(world), what=world.tail)
+    assert world.stop(daemon) == 0
+    assert world.sandbox.charged == 1
+    assert world.job("a.png").attempts == 0
+
+
+def test_unmounted_outbox(world, mount):
+    """Nothing is written below an outbox whose disk is not mounted; it goes on when the disk is back."""
+    mount(world.outbox)
+    daemon = world.start(hurry=HURRY)
+    until(lambda: world.events("ready"))
+    mount.away(world.outbox)
+    world.put("a.png")
+    held(world, "missing")
+    assert not list(world.outbox.iterdir())
+    assert world.sandbox.charged == 0
+    mount(world.outbox)
+    until(done(world), what=world.tail)
+    assert world.stop(daemon) == 0
+    assert world.sandbox.charged == 1
+    assert world.output("a.png").exists()
+
+
+def test_removed_outbox(world):
+    """An outbox that somebody removed is not made again by itself: that would be below an unmounted disk."""
+    daemon = world.start(hurry=HURRY)
+    until(lambda: world.events("ready"))
+    world.outbox.rmdir()
+    world.put("a.png")
+    held(world, "missing")
+    assert not world.outbox.exists()
+    world.outbox.mkdir()
+    until(done(world), what=world.tail)
+    assert world.stop(daemon) == 0
+
+
+# -- the state directory
+
+
+@pytest.mark.parametrize("step", [Step.CLAIMED, Step.READ, Step.OPENED, Step.ANSWERED, Step.PLACE_SYNCED])
+def test_the_state_directory_is_full(world, mount, step):
+    """When the database can't be written, nothing more is sent, and what was paid for is written down as soon as it can."""
+    mount(world.state, kib=3000)
+    world.state.chmod(0o700)
+    world.put("a.png")
+    daemon = world.start(hurry=HURRY, calls=[(step.value, "fill", (str(world.state),))])
+    until((world.state / "filler").exists)
+    world.put("b.png")
+    until(lambda: [e for e in world.events() if e.get("level") in {"error", "critical"}], what=world.tail)
+    assert len(world.sandbox.requests) <= 1
+    (world.state / "filler").unlink()
+    until(done(world, 2), what=world.tail)
+    assert world.stop(daemon) == 0
+    world.check_sources()
+    world.check_outputs()
+    assert world.sandbox.charged == 2
+    assert world.check_ledger().charged == 2
+
+
+def test_the_state_directory_is_full_at_the_start(world, mount):
+    """Without room for its database the daemon says so, with 73, and sends nothing."""
+    mount(world.state, kib=64)
+    world.state.chmod(0o700)
+    world.put("a.png")
+    with (world.state / "filler").open("wb") as filler:
+        filler.write(bytes(60_000))
+    process = world.start()
+    assert world.end(process) == 73, world.tail()
+    assert world.events("refused")[0]["hint"]
+    assert not world.sandbox.requests
+
+
+# -- the archive and the failed folder
+
+
+@pytest.mark.parametrize("kind", ["archive", "failed"])
+def test_the_place_for_the_source_is_full(world, mount, kind):
+    """A source that can't be put away stays in its inbox, whole, until it can; its job is done all the same."""
+    if kind == "archive":
+        world.write_config(folder={"on_success": "archive", "archive": str(world.archive)})
+        place, state = world.archive, "done"
+    else:
+        world.write_config(folder={"on_failure": "move", "failed": str(world.failed)})
+        world.sandbox.set_faults({"413": 1.0})
+        place, state = world.failed, "failed"
+    mount(place, kib=100)
+    (place / "filler").write_bytes(bytes(90_000))
+    data = world.put("a.png", picture("large", (900, 900), "BMP"))
+    daemon = world.start(hurry=HURRY)
+    until(lambda: world.states()[state] == 1, what=world.tail)
+    until(lambda: world.events("source.tidy_waits"))
+    assert (world.inbox / "a.png").read_bytes() == data
+    assert [path.name for path in place.iterdir()] == ["filler"]
+    mount.remount(place, "size=8m")
+    until(lambda: not (world.inbox / "a.png").exists(), what=world.tail)
+    until(lambda: world.job("a.png").tidy is None)
+    assert world.stop(daemon) == 0
+    assert (place / "a.png").read_bytes() == data
+    assert not world.debris()
+
+
+# -- the inbox
+
+
+@pytest.fixture
+def bound(world, mount):
+    """The inbox as a mount of another folder, which keeps its files while it is away."""
+    real = world.root / "disk"
+    real.mkdir()
+
+    def on():
+        subprocess.run(["mount", "--bind", real, world.inbox], check=True)
+
+    def off():
+        subprocess.run(["umount", "--lazy", world.inbox], check=True)
+
+    mount(world.root / "probe", kib=64)  # skips where mounting is not permitted
+    on()
+    yield on, off
+    while str(world.inbox) in {line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()}:
+        off()
+
+
+def test_unmounted_inbox(world, bound):
+    """An inbox that is unmounted is not empty: its photos wait, and go on when it is back; none is paid twice."""
+    on, off = bound
+    world.write_config(workers=1)
+    world.sandbox.latency = 0.3
+    for number in range(4):
+        world.put(f"{number}.png")
+    daemon = world.start(hurry=HURRY)
+    until(lambda: world.sandbox.in_flight == 1, what=world.tail)
+    off()
+    hold = until(lambda: next((h for h in world.holds() if h.scope.startswith("inbox:")), None), what=world.tail)
+    assert hold.message
+    assert hold.release
+    until(lambda: world.sandbox.in_flight == 0)
+    before = world.sandbox.charged
+    assert before <= 2
+    assert not world.states()["failed"]
+    on()
+    until(lambda: {job.path for job in world.jobs() if job.state == "done"} == set(world.sources), what=world.tail)
+    until(lambda: not world.holds())
+    assert world.stop(daemon) == 0
+    world.check_sources()
+    world.check_outputs()
+    assert world.sandbox.charged == world.check_ledger().charged == 4
