@@ -137,6 +137,11 @@ class Account:
                 return False  # a call that fails, perhaps slowly, must not hold up each batch that the last one allows
             return self._batch_left <= 0 or balance is None or self._clock() - balance.at > BATCH_SECONDS
 
+    def is_cautious(self) -> bool:
+        """Tell whether a new reading could show more: permits count against the last one that may be in it as well."""
+        with self._lock:
+            return self._purse.balance is not None and self._purse.balance.given > 0
+
     def grant(self) -> Grant:
         """Say how many images may be sent now, at most the rest of the batch."""
         now, settings = self._clock(), self._config().credits

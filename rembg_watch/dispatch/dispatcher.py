@@ -330,19 +330,26 @@ class Dispatcher:
         return soonest is not None and soonest <= self._clock()
 
     def _permitted(self) -> int:
-        if self._account.needs_reading():
-            try:
-                self._account.read()
-            except ApiError as error:
-                self.reactions.usage_failed(error, usable=self._account.grant().count > 0)
-                if self._holds.has(ALL):
-                    return 0
+        if self._account.needs_reading() and not self._read_account():
+            return 0
         grant = self._account.grant()
-        if grant.count <= 0:
-            check_in = LATEST_CHECK * random.uniform(0.8, 1.0)  # noqa: S311 - spreads the checks of many machines
-            if not self._account.outstanding():
+        if grant.count <= 0 and not self._account.outstanding():
+            # What was under way at the last reading was counted twice, to be safe. Now that nothing is, look again.
+            if self._account.is_cautious() and self._read_account():
+                grant = self._account.grant()
+            if grant.count <= 0:
+                check_in = LATEST_CHECK * random.uniform(0.8, 1.0)  # noqa: S311 - spreads the checks of many machines
                 self._holds.hold(ALL, grant.kind, grant.message, grant.release, now=self._clock(), check_in=check_in)
         return grant.count
+
+    def _read_account(self) -> bool:
+        """Begin a new batch with a new reading, or on the last one; False where a hold came of it."""
+        try:
+            self._account.read()
+        except ApiError as error:
+            self.reactions.usage_failed(error, usable=self._account.grant().count > 0)
+            return not self._holds.has(ALL)
+        return True
 
     def _held_folders(self) -> list[str]:
         outboxes, inboxes = set(self._holds.scopes("outbox:")), set(self._holds.scopes("inbox:"))
