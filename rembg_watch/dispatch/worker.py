@@ -61,6 +61,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 T = TypeVar("T")
 
+PLACE_AGAIN = 60.0
+"""Seconds until a photo is tried again whose place in the outbox, and no other, can't be written."""
+
 
 class Step(StrEnum):
     """The points between two steps of the line, in their order. A kill at any of them loses nothing.
@@ -458,6 +461,19 @@ class _Line:
             return Report(Ended.REFUSED, sent=self.sent_at > 0, spent=self.spent)
         charge = Charge.POSSIBLY if self.spent else Charge.NOT_CHARGED
         keep_answer = self.received or self.attempt is None
+        if error.code != "full" and self.tools.outbox_problem(str(self.folder.outbox)) is None:
+            # The outbox is well, but this one place in it is not: no reason for the others to wait.
+            again = self.tools.clock() + PLACE_AGAIN
+            self._end(
+                State.WAITING,
+                "place",
+                error.message,
+                error.hint,
+                not_before=again,
+                charge=charge,
+                keep_answer=keep_answer,
+            )
+            return Report(Ended.REFUSED, sent=self.sent_at > 0, spent=self.spent)
         self._end(State.QUEUED, error.code, error.message, error.hint, charge=charge, keep_answer=keep_answer)
         return Report(Ended.TARGET, sent=self.sent_at > 0, spent=self.spent, target=error)
 

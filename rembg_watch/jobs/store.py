@@ -125,7 +125,7 @@ class JobStore:
 
         ``able``: those that wait for something outside (a file that can't be read) are left out as well.
         """
-        stuck = " AND coalesce(code, '') NOT IN ('unreadable', 'folder', 'internal')" if able else ""
+        stuck = " AND coalesce(code, '') NOT IN ('unreadable', 'folder', 'internal', 'place')" if able else ""
         rows = self._db.read(
             "SELECT count(*) FROM jobs WHERE state IN ('queued', 'running', 'waiting')"
             + stuck

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 from daemon_photos import photo
 
@@ -54,11 +52,9 @@ def test_somebody_else_spends_at_the_same_time(place, sandbox, impatient):
         place.wait_until(lambda: sandbox.charged >= 8)
         sandbox.spend_elsewhere(15)
         _quiet(place, sandbox, daemon)
-        ours = sandbox.charged - 15 if sandbox.charged > 45 else sandbox.charged
         assert 20 - 15 <= sandbox.credits_left <= 20
         assert all(request.status == 200 for request in sandbox.requests)
-        assert place.ledger()[0] == len(sandbox.requests)
-        assert ours
+        assert place.ledger() == (len(sandbox.requests), 0)
 
 
 @pytest.mark.parametrize(("limit", "kind"), [("daily_limit", "daily-limit"), ("monthly_limit", "monthly-limit")])
@@ -150,23 +146,19 @@ def test_the_next_check_overlaps_the_batch(place, sandbox):
     """A slow usage call does not stop the workers: the next batch's check runs while the batch before is sent."""
     place.settings["credits"] = {"batch_size": 8}
     place.settings["workers"] = 4
-    sandbox.set(latency=0.1, slow_seconds=0.15)
+    sandbox.set(latency=0.4, slow_seconds=0.35)
     sandbox.set_usage_faults({"slow": 1.0})
-    idle = []
-    busy = threading.Event()
-
-    def watch(_received):
-        busy.set()
-        if sandbox.in_flight <= 1 and len(sandbox.requests) < 34:
-            idle.append(len(sandbox.requests))
-
-    sandbox._state.on_request = watch
-    _fill(place, 40)
+    _fill(place, 24)
     with place.daemon():
-        place.settled(40)
-    assert busy.is_set()
-    assert len(idle) <= 4
-    assert 5 <= len(sandbox.usage_calls) <= 7
+        place.settled(24)
+    calls = sandbox.usage_calls
+    busy = sorted((request.at, request.at + request.seconds) for request in sandbox.requests)
+    until, longest_pause = busy[0][1], 0.0
+    for start, end in busy:
+        longest_pause = max(longest_pause, start - until)
+        until = max(until, end)
+    assert longest_pause < 0.3
+    assert 3 <= len(calls) <= 4
 
 
 def test_a_usage_call_that_fails_uses_the_last_reading(place, sandbox, impatient):

@@ -1,0 +1,171 @@
+"""Outboxes that are full, read-only or gone: held with a reason, nothing lost, nothing paid in vain, and on by itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from contextlib import suppress
+
+import pytest
+from daemon_photos import number_in, photo
+
+
+@pytest.fixture
+def tmpfs(tmp_path):
+    """Mount a tmpfs of so many KiB on a folder; ``again`` mounts it anew with other options."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting takes root")
+    mounted = []
+
+    def mount(where, options):
+        where.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "rembg-watch-test", where],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
+        mounted.append(where)
+        return where
+
+    yield mount
+    for where in reversed(mounted):
+        subprocess.run(["umount", "--lazy", where], check=False)
+
+
+def _fill_up(path):
+    with path.open("wb", buffering=0) as filler, suppress(OSError):
+        while filler.write(bytes(4096)):
+            pass
+
+
+def _held(place, kind):
+    return place.wait_until(lambda: place.holds().get(("outbox", kind)), what=place.holds)
+
+
+def test_a_read_only_outbox_is_held(place, sandbox, impatient, tmpfs):
+    """No photo is sent while its result could not be written; another outbox goes on; then work resumes by itself."""
+    tmpfs(place.outbox, "size=8m")
+    other, other_out = place.add_folder("other")
+    with place.daemon():
+        place.drop("a.jpg", photo(0))
+        place.settled(1)
+        subprocess.run(["mount", "-o", "remount,ro", place.outbox], check=True)
+        place.drop("b.jpg", photo(1))
+        hold = _held(place, "readonly")
+        assert str(place.outbox) in hold.message
+        assert hold.release
+        place.drop("c.jpg", photo(2), other)
+        place.wait_until((other_out / "c.png").exists)
+        assert place.states()["b.jpg"] == "queued"
+        assert sandbox.charged == 2
+        subprocess.run(["mount", "-o", "remount,rw", place.outbox], check=True)
+        place.settled(3)
+        assert not place.holds()
+    assert number_in(place.outbox / "b.png") == 1
+    assert place.ledger() == (3, 0)
+
+
+def test_a_full_outbox_is_held(place, sandbox, impatient, tmpfs):
+    """A full disk holds its outbox before anything is paid for; with room again, work resumes."""
+    tmpfs(place.outbox, "size=4m")
+    with place.daemon():
+        place.drop("a.jpg", photo(3))
+        place.settled(1)
+        _fill_up(place.outbox / "filler")
+        place.drop("b.jpg", photo(4))
+        assert "full" in _held(place, "full").message
+        assert sandbox.charged == 1
+        (place.outbox / "filler").unlink()
+        place.settled(2)
+    assert number_in(place.outbox / "b.png") == 4
+    assert sandbox.charged == 2
+    assert place.ledger() == (2, 0)
+
+
+def test_a_disk_that_fills_up_under_way_loses_no_paid_answer(place, sandbox, impatient, tmpfs):
+    """The answer that no longer fits is kept elsewhere and delivered later: it is paid for once."""
+    tmpfs(place.outbox, "size=4m")
+    sandbox.set(latency=1.0)
+    with place.daemon():
+        place.drop("a.jpg", photo(5, size=(1500, 1100)))
+        place.wait_until(lambda: sandbox.in_flight)
+        _fill_up(place.outbox / "filler")
+        _held(place, "full")
+        (place.outbox / "filler").unlink()
+        place.settled(1)
+    assert number_in(place.outbox / "a.png") == 5
+    assert sandbox.charged == 1
+    assert place.ledger() == (1, 0)
+    assert not place.leftovers()
+
+
+def test_a_missing_outbox_is_held_and_not_made_anew(place, sandbox, impatient):
+    """An outbox that was there and is gone is an unmounted disk: nothing is written beside it, all waits for it."""
+    with place.daemon():
+        place.drop("a.jpg", photo(6))
+        place.settled(1)
+        place.outbox.rename(place.root / "unmounted")
+        place.drop("b.jpg", photo(7))
+        _held(place, "missing")
+        assert not place.outbox.exists()
+        assert sandbox.charged == 1
+        (place.root / "unmounted").rename(place.outbox)
+        place.settled(2)
+    assert place.outputs() == ["a.png", "b.png"]
+    assert sandbox.charged == 2
+
+
+def test_an_unmounted_outbox_is_held(place, sandbox, impatient, tmpfs):
+    """The bare folder under an unmounted disk is not written to."""
+    tmpfs(place.outbox, "size=8m")
+    with place.daemon():
+        place.drop("a.jpg", photo(8))
+        place.settled(1)
+        subprocess.run(["umount", place.outbox], check=True)
+        place.drop("b.jpg", photo(9))
+        _held(place, "missing")
+        assert list(place.outbox.iterdir()) == []
+        assert sandbox.charged == 1
+
+
+def test_one_bad_place_in_an_outbox_does_not_hold_the_others(place, sandbox, impatient):
+    """Where a link or a file stands in the place of one subfolder, only the photos of that subfolder wait."""
+    place.settings["workers"] = 1
+    (place.root / "outside").mkdir()
+    place.outbox.mkdir()
+    (place.outbox / "linked").symlink_to(place.root / "outside")
+    (place.outbox / "file").write_bytes(b"a file where a folder should be")
+    with place.daemon():
+        place.drop("linked/a.jpg", photo(10))
+        place.drop("file/b.jpg", photo(11))
+        for number in range(4):
+            place.drop(f"good{number}.jpg", photo(12 + number))
+        place.wait_until(lambda: sum(state == "done" for state in place.states().values()) == 4)
+        place.wait_until(lambda: set(place.states().values()) == {"done", "waiting"})
+        assert not place.holds()
+        jobs = place.jobs()
+        assert "link" in jobs["linked/a.jpg"].message
+        assert jobs["file/b.jpg"].message
+    assert sandbox.charged == 4
+    assert list((place.root / "outside").iterdir()) == []
+
+
+def test_an_archive_that_is_gone_keeps_the_source(place, sandbox, impatient, monkeypatch):
+    """The output is delivered and counted; the source stays until the archive can take it."""
+    monkeypatch.setattr("rembg_watch.dispatch.dispatcher.TIDY_SECONDS", 0.3)
+    place.folder.update(on_success="archive", archive=str(place.root / "archive"))
+    with place.daemon():
+        source = place.drop("a.jpg", photo(20))
+        place.wait_until(lambda: not source.exists())
+        (place.root / "archive").rename(place.root / "away")
+        source = place.drop("b.jpg", photo(21))
+        place.settled(2)
+        assert source.exists()
+        (place.root / "away").rename(place.root / "archive")
+        place.wait_until(lambda: not source.exists())
+    assert sorted(path.name for path in (place.root / "archive").iterdir()) == ["a.jpg", "b.jpg"]
+    assert sandbox.charged == 2
