@@ -169,7 +169,8 @@ class Dispatcher:
         self._stopping = True
         self._line.close()
         self._wake.set()
-        self._thread.join(10)
+        if self._thread.ident is not None:  # a start that failed also stops
+            self._thread.join(10)
         while True:  # claimed but not begun
             try:
                 self._local.get_nowait()
