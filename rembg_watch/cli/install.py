@@ -64,6 +64,14 @@ class Steps:
             os.fchmod(handle, mode)
         new.replace(path)
 
+    def link(self, path: Path, target: Path) -> None:
+        if os.path.lexists(path):
+            click.echo(f"stands {path}" if _leads_to(path, target) else f"keep {path}, which is not from here")
+            return
+        self.say("link", f"{path} to {target}")
+        if not self.dry:
+            path.symlink_to(target)
+
     def remove(self, path: Path) -> None:
         if not os.path.lexists(path):
             return
@@ -85,6 +93,10 @@ class Steps:
         self.say("remove", path)
         if not self.dry:
             path.rmdir()
+
+
+def _leads_to(path: Path, target: Path) -> bool:
+    return path.is_symlink() and path.readlink() == target
 
 
 def _is_ours(path: Path) -> bool:
@@ -136,6 +148,7 @@ def _install_system(steps: Steps, environment: Path, base: Path) -> None:
         click.echo(f"stands {config}")
     else:
         steps.write(config, layout.first_config(), 0o640, layout.USER)
+    steps.link(layout.LINK, environment / "bin/rembg-watch")
     steps.run("systemctl", "daemon-reload")
     click.echo(NEXT.format(config=layout.CONFIG, examples=layout.shipped() / "examples"))
 
@@ -161,6 +174,8 @@ def _undo_system(steps: Steps, *, purge: bool) -> None:
     for file in layout.system_files(Path(layout.SHIPPED_FOR), Path("/usr")):
         if _is_ours(file.path):
             steps.remove(file.path)
+    if _leads_to(layout.LINK, Path(sys.prefix) / "bin/rembg-watch"):
+        steps.remove(layout.LINK)
     if purge:
         for folder in layout.UNITS.glob("rembg-watch*.service.d"):
             steps.remove(folder)

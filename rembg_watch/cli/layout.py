@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from rembg_watch.config.example import SERVER, render
+from rembg_watch.config.example import Sample, render
 from rembg_watch.config.schema import SCHEMA_FILE
 
 MARK = "# Put here by 'rembg-watch install', which overwrites and removes it: change it by drop-ins, not here.\n"
@@ -19,6 +19,8 @@ STATE = Path("/var/lib/rembg-watch")
 PHOTOS = (Path("/srv/photos/inbox"), Path("/srv/photos/outbox"), Path("/srv/photos"))
 """The folders that tmpfiles.d makes, the inner ones first."""
 USER, GROUP = "rembg-watch", "photos"
+LINK = Path("/usr/local/bin/rembg-watch")
+"""The command for whoever types it."""
 RECORD = CONFIG / ".installed.json"
 """What was made that may have been there before: who undoes it must know."""
 
@@ -70,8 +72,10 @@ def user_files(environment: Path, config_home: Path) -> list[Placed]:
 
 
 def first_config() -> str:
-    """Give the config to begin with."""
-    return render(SERVER).replace("rembg_watch/config/schema.json", str(SCHEMA_FILE), 1)
+    """Give the config to begin with. It names the state directory, so that commands typed by root find it as well."""
+    return render(Sample({}, frozenset({"key", "key_file", "archive", "failed"}))).replace(
+        "rembg_watch/config/schema.json", str(SCHEMA_FILE), 1
+    )
 
 
 def unsuitable(environment: Path, base: Path) -> str | None:

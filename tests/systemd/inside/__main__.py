@@ -45,6 +45,7 @@ def main() -> None:
     working.folders_come_and_go()
     working.two_instances()
     working.examples_work()
+    ending.stop_that_hangs()
     ending.hung_loops()
     working.users_own_service()
     starting.journal_is_in_order()

@@ -21,10 +21,13 @@ from rembg_watch.dispatch.worker import Step
 from rembg_watch.intake import intake, watcher
 
 SECONDS = 2.0
+SLOW = 12.0
+"""Longer than the TimeoutStartSec of the test."""
 
 
 def forever(*_: object) -> None:
-    threading.Event().wait()
+    while True:
+        threading.Event().wait()
 
 
 def hold_the_interpreter() -> None:
@@ -42,11 +45,13 @@ def main() -> None:
     marker.touch()
     if not first:
         sys.exit(Daemon(config).run())
-    dispatcher._longest_turn = lambda _config: SECONDS
-    dispatcher._lease = lambda _config: SECONDS
+    if part == "dispatcher":
+        dispatcher._longest_turn = lambda _config: dispatcher.LOOK_SECONDS + SECONDS
+    elif part == "worker":
+        dispatcher._lease = lambda _config: SECONDS
     intake.TURN_SECONDS = intake.IDLE_SECONDS + SECONDS
     intake.WALK_SECONDS = SECONDS * 2
-    daemon_module.ORDER_SECONDS = SECONDS * 2
+    daemon_module.ORDER_SECONDS = daemon_module.PULSE_SECONDS + SECONDS
     daemon = Daemon(config, at=lambda step: forever() if part == "worker" and step is Step.READ else None)
     if part == "dispatcher":
         daemon.dispatcher._look_outside = forever
@@ -54,6 +59,11 @@ def main() -> None:
         daemon.intake._gate.step = forever
     elif part == "reload":
         daemon.reload = forever
+    elif part == "stop":
+        daemon.stop = forever
+    elif part == "slow-start":
+        visit = daemon.intake._patrol._visit_root
+        daemon.intake._patrol._visit_root = lambda *a, **k: (time.sleep(SLOW), visit(*a, **k))
     elif part == "interpreter":
         threading.Thread(target=hold_the_interpreter, daemon=True).start()
     elif part in {"observer", "walk"}:
@@ -70,7 +80,7 @@ def end_observer(daemon: Daemon, part: str) -> None:
     observer, dispatch = patrol._watcher._observer, watcher._Append.dispatch
     watcher._Append.dispatch = lambda *_: sys.exit()
     while observer.is_alive():
-        Path(daemon.config.folders[0].outbox.parent, f"{part}-in", "news.tmp").touch()
+        Path(daemon.config.folders[0].outbox.parent, f"{part}-in", "news.tmp").write_text("news")
         time.sleep(0.05)
     watcher._Append.dispatch = dispatch
     patrol._next_start = 0.0  # as it is half a minute after a start

@@ -28,7 +28,7 @@ def install(wheels: str) -> None:
     result = run(BIN, "install")
     check("install puts everything in place", result.returncode == 0 and all(map(Path.exists, FILES)), result)
     said = run(BIN, "install").stdout
-    check("install again changes nothing", said.count("stands ") == 6 and "write" not in said, said)
+    check("install again changes nothing", said.count("stands ") == 7 and "write" not in said, said)
     modes = [oct(Path(f"/srv/photos{end}").stat().st_mode & 0o7777) for end in ("", "/inbox", "/outbox")]
     acl = run("getfacl", "-cE", "/srv/photos/inbox").stdout
     shared = modes == ["0o2770"] * 3 and "default:group::rwx" in acl and "default:other::---" in acl
@@ -86,7 +86,7 @@ def take_away() -> None:
 
 def _ours_anywhere() -> list[Path]:
     found = []
-    for top in ("/etc", "/run", "/srv", "/usr/lib/systemd", "/usr/local/lib/systemd", "/var"):
+    for top in ("/etc", "/run", "/srv", "/usr/lib/systemd", "/usr/local", "/var"):
         for folder, folders, files in os.walk(top):
             # systemd's own note of when a persistent journal or a credential was made is not ours.
             found += [Path(folder, name) for name in (*folders, *files) if "rembg-watch" in name]
