@@ -90,6 +90,6 @@ def journal_is_in_order() -> None:
 
 def quicker() -> None:
     """Make the unit's patience short enough for tests."""
-    quick = "[Unit]\nStartLimitBurst=100\n[Service]\nWatchdogSec=3s\nRestartSec=200ms\nTimeoutStopSec=3s\n"
+    quick = "[Unit]\nStartLimitBurst=100\n[Service]\nWatchdogSec=6s\nRestartSec=200ms\nTimeoutStopSec=3s\n"
     drop_in("rembg-watch", "50-quick", quick)
     drop_in("rembg-watch@", "50-quick", quick)
