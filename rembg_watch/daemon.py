@@ -133,6 +133,7 @@ class Daemon:
         ended_cleanly = self.board.fact("clean") is True
         self.board.set_fact("clean", value=False, now=now)
         self.board.set_fact("started", {"at": now, "pid": os.getpid()}, now)
+        self.store.mend_waiting(now)
         back = self.store.take_back(now)
         if back:
             log.warning("jobs.taken_back", jobs=len(back), hint="the run before ended in the middle of them")

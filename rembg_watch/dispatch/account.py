@@ -160,7 +160,7 @@ class Account:
     def shift(self, seconds: float) -> None:
         """Follow a jump of the clock."""
         with self._lock:
-            self._purse.shift(seconds)
+            self._purse.shift(seconds, self._clock())
             self._failed_at = None
 
     def give(self, count: int) -> None:

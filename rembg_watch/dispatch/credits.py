@@ -153,10 +153,10 @@ class Purse:
         if not spent:
             self._count(-1)
 
-    def shift(self, seconds: float) -> None:
-        """Follow a jump of the clock, so that the reading keeps its age."""
+    def shift(self, seconds: float, now: float = float("inf")) -> None:
+        """Follow a jump of the clock, so that the reading keeps its age; one from after the jump is not of the future."""
         if self.balance is not None:
-            self.balance = replace(self.balance, at=self.balance.at + seconds)
+            self.balance = replace(self.balance, at=min(self.balance.at + seconds, now))
 
     def _count(self, change: int) -> None:
         if self._reading is not None:

@@ -262,11 +262,12 @@ class Dispatcher:
             self._wake.clear()
 
     def _look_at_the_clock(self) -> None:
-        jump = self._clock_watch.look(self._clock(), steady_clock())
+        now = self._clock()
+        jump = self._clock_watch.look(now, steady_clock())
         if jump:
             log.warning("clock.jumped", seconds=round(jump), hint="what waits is shifted by as much")
-            self._store.shift_waiting(jump)
-            self._holds.shift(jump)
+            self._store.shift_waiting(jump, self._clock_watch.since, now)
+            self._holds.shift(jump, now)
             self._account.shift(jump)
 
     def _look_outside(self) -> None:

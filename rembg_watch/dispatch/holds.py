@@ -123,12 +123,13 @@ class Holds:
                 if held.hold.next_check is not None and not scope.startswith("profile:"):
                     held.hold = replace(held.hold, next_check=now)
 
-    def shift(self, seconds: float) -> None:
-        """Follow a jump of the clock."""
+    def shift(self, seconds: float, now: float) -> None:
+        """Follow a jump of the clock. A hold that was set after it is looked at when it would have been, or sooner."""
         with self._lock:
             for held in self._held.values():
                 if held.hold.next_check is not None:
-                    held.hold = replace(held.hold, next_check=held.hold.next_check + seconds)
+                    later = min(held.hold.next_check + seconds, now + held.interval)
+                    held.hold = replace(held.hold, next_check=later)
 
     def due(self, now: float) -> list[tuple[Hold, float]]:
         """Give the holds whose probe is due, with the seconds that they were apart so far."""

@@ -13,11 +13,15 @@ class ClockWatch:
 
     def __init__(self, wall: float, steady: float) -> None:
         self._offset = wall - steady
+        self._wall = wall
+        self.since = wall
+        """On the clock as it is now: the last look before the jump. What was written after that knew of the jump."""
 
     def look(self, wall: float, steady: float) -> float:
         """Give the seconds that the wall clock was set forward (negative: back) since the last look, or 0.0."""
         jump = wall - steady - self._offset
         self._offset += jump
+        self.since, self._wall = self._wall + jump, wall
         return jump if abs(jump) >= JUMP_SECONDS else 0.0
 
 

@@ -98,11 +98,26 @@ class JobStore:
         rows = self._db.read("SELECT min(not_before) FROM jobs INDEXED BY jobs_waiting WHERE state = 'waiting'")
         return None if rows[0][0] is None else float(rows[0][0])
 
-    def shift_waiting(self, seconds: float) -> None:
-        """Follow a jump of the clock: what waits goes on waiting for as long as it had to."""
+    def shift_waiting(self, seconds: float, since: float, now: float) -> None:
+        """Follow a jump of the clock: what waits goes on waiting for as long as it had to.
+
+        What was written between ``since`` and ``now``, on the clock as it is now, knew of the jump already.
+        """
         self._db.write(
             lambda connection: connection.execute(
-                "UPDATE jobs SET not_before = not_before + ? WHERE state = 'waiting'", (seconds,)
+                "UPDATE jobs SET not_before = not_before + ? WHERE state = 'waiting'"
+                " AND NOT updated_at BETWEEN ? AND ?",
+                (seconds, since, now),
+            )
+        )
+
+    def mend_waiting(self, now: float) -> None:
+        """Put off from now on what was put off by a clock that went ahead of the one that goes now."""
+        self._db.write(
+            lambda connection: connection.execute(
+                "UPDATE jobs SET not_before = ? + (not_before - updated_at), updated_at = ?"
+                " WHERE state = 'waiting' AND updated_at > ?",
+                (now, now, now),
             )
         )
 
