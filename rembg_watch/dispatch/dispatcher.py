@@ -431,7 +431,10 @@ class Dispatcher:
                 report = self._crashed(job)
             finally:
                 self._steps.pop(me, None)
-            if report.ended is not Ended.PARKED:
+            if report.ended is Ended.PARKED:
+                with self._lock:
+                    self._working.pop(job.id, None)
+            else:
                 self._settle(job, report)
             if self._local.qsize() < self._config().workers:
                 self._wake.set()

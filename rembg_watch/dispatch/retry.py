@@ -77,9 +77,14 @@ def decide(
         case About.SERVICE | About.UNKNOWN:
             wrong_picture = verdict.about is About.UNKNOWN and verdict.charge is not Charge.NOT_CHARGED
             most = min(retry.max_attempts, MAX_PAID_TRIES) if wrong_picture else retry.max_attempts
-            counted = healthy or wrong_picture
+            counted = healthy or wrong_picture or _worked_on(verdict)
             tried = attempts + counted
             if tried >= most:
                 return Fail()
             delay = backoff(max(1, tried), retry.base_delay, retry.max_delay, jitter)
             return Wait(now + max(delay, verdict.retry_after or 0.0), counted)
+
+
+def _worked_on(verdict: Verdict) -> bool:
+    """Tell whether the service itself answered with something useless, which may cost a credit each time."""
+    return verdict.status == 200 and verdict.charge is not Charge.NOT_CHARGED and verdict.code != "proxy-page"

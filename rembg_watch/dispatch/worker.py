@@ -23,7 +23,7 @@ import structlog
 
 from rembg_watch.api.picture import checked
 from rembg_watch.api.verdict import Charge as ApiCharge
-from rembg_watch.delivery import copy_result, open_temp, place, same_content, sync, sync_folder
+from rembg_watch.delivery import copy_result, open_temp, place, same_content, sync, sync_folder, writable
 from rembg_watch.delivery.files import hash_file, open_source, reopen_temp, temp_name, temp_tag
 from rembg_watch.dispatch import retry
 from rembg_watch.dispatch.answer import Sink, answer_in, spool_file
@@ -153,6 +153,9 @@ class Worker:
             return Report(Ended.REFUSED)
         except StateError as error:
             return Report(Ended.STATE, sent=line.sent_at > 0, spent=line.spent, state=error, sent_at=line.sent_at)
+        except Exception:
+            log.exception("job.crashed", job=job.id, path=printable(job.path))
+            return line.crashed()
 
     def _end(self, job: Job, state: State, code: str | None = None, message: str | None = None) -> None:
         self._tools.store.end(job, state, self._tools.clock(), code=code, message=message, keep_answer=True)
@@ -451,6 +454,21 @@ class _Line:
         self._end(State.WAITING, "unreadable", error.message, error.hint, not_before=self.tools.clock() + 60)
         return Report(Ended.REFUSED, sent=self.sent_at > 0)
 
+    def crashed(self) -> Report:
+        """A fault of ours: the job waits, as if the service had failed, so that it can't spin; its permit is kept."""
+        hint = "Please report it with the log; the job is tried again in 10 minutes."
+        again = self.tools.clock() + 600
+        self._end(
+            State.WAITING,
+            "internal",
+            "an error inside rembg-watch",
+            hint,
+            not_before=again,
+            counted=True,
+            keep_answer=True,
+        )
+        return Report(Ended.REFUSED, sent=self.sent_at > 0, spent=self.spent)
+
     def refused(self, error: Refused) -> Report:
         self._fail(error.code, error.message, error.hint)
         return Report(Ended.REFUSED, sent=self.sent_at > 0, failed=True)
@@ -461,7 +479,7 @@ class _Line:
             return Report(Ended.REFUSED, sent=self.sent_at > 0, spent=self.spent)
         charge = Charge.POSSIBLY if self.spent else Charge.NOT_CHARGED
         keep_answer = self.received or self.attempt is None
-        if error.code != "full" and self.tools.outbox_problem(str(self.folder.outbox)) is None:
+        if error.code in {"name", "denied", "other"} and writable(str(self.folder.outbox)) is None:
             # The outbox is well, but this one place in it is not: no reason for the others to wait.
             again = self.tools.clock() + PLACE_AGAIN
             self._end(
