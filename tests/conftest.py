@@ -6,8 +6,14 @@ import os
 import time
 
 import pytest
+from hypothesis import settings
 
 from rembg_watch.sandbox import Sandbox
+
+
+# No deadline: a busy machine is no fault of the code. The examples are the same in every run of one version.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 
 def pytest_addoption(parser):

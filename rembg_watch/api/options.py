@@ -135,7 +135,7 @@ class Options(BaseModel):
     def fit(self, source: tuple[int, int], answer: tuple[int, int]) -> Fit:
         """Compare the ``answer``'s width and height with what these options make of the ``source``'s, in pixels.
 
-        Tolerates rounding (2 px or 1 %), either order of resizing and rotating, and a camera's orientation flag, as the
+        Tolerates rounding (3 px or 1 %), either order of resizing and rotating, and a camera's orientation flag, as the
         documentation says nothing of them.
         """
         candidates: list[tuple[float, float]] = []
@@ -164,7 +164,7 @@ class Options(BaseModel):
 
 
 def _near(answer: tuple[int, int], wanted: tuple[float, float]) -> bool:
-    return all(abs(a - b) <= max(2.0, b * 0.01) for a, b in zip(answer, wanted, strict=True))
+    return all(abs(a - b) <= max(3.0, b * 0.01) for a, b in zip(answer, wanted, strict=True))
 
 
 def parse_options(values: dict[str, Any]) -> Options:

@@ -106,7 +106,7 @@ def test_the_size_that_the_options_imply(options, source, answer, fit):
 
 
 @given(
-    st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    st.tuples(st.integers(20, 400), st.integers(20, 400)),
     st.one_of(st.none(), st.integers(1, 500)),
     st.one_of(st.none(), st.integers(1, 500)),
     st.floats(-360, 360),
