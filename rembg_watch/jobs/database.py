@@ -29,10 +29,13 @@ CHECK_ALWAYS_BELOW = 64 * 1024 * 1024
 class _Write(Generic[T]):
     """One piece of work that waits to be committed."""
 
-    __slots__ = ("done", "error", "result", "work")
+    __slots__ = ("done", "error", "result", "turn", "work")
 
     def __init__(self, work: Callable[[Connection], T]) -> None:
         self.work = work
+        self.turn = threading.Lock()
+        """Held until the work is done, or until it is its thread's turn to commit."""
+        self.turn.acquire()
         self.done = False
         self.result: T | None = None
         self.error: BaseException | None = None
@@ -52,8 +55,9 @@ class Database:
     def __init__(self, path: Path, *, readonly: bool = False, guest: bool = False) -> None:
         self.path = path
         self._waiting: list[_Write[Any]] = []
-        self._turn = threading.Condition()
+        self._queue = threading.Lock()
         self._committing = False
+        self._writing = threading.Lock()
         self._reading = threading.Lock()
         self._open: list[Connection] = []
         try:
@@ -104,36 +108,69 @@ class Database:
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a write transaction and return when it is on the disk.
 
-        ``work`` may be run together with others' in one transaction; if it raises, only its own changes are undone.
+        ``work`` may be run together with others' in one transaction; if it raises, only its own changes are undone. It
+        may be run twice, the first time in vain, when another's failed: it must do nothing but talk to the database.
 
         Raises:
             StateError: the database can't be written; nothing of ``work`` was kept.
 
         """
         mine = _Write(work)
-        batch: list[_Write[Any]] = []
-        with self._turn:
+        with self._queue:
             self._waiting.append(mine)
-            # Whoever finds the connection free commits for all that wait by then; the others don't queue up for it.
-            while self._committing and not mine.done:
-                self._turn.wait()
-            if not mine.done:
-                batch, self._waiting, self._committing = self._waiting, [], True
-        if batch:
-            try:
-                self._run(batch)
-            finally:
-                with self._turn:
-                    self._committing = False
-                    self._turn.notify_all()
+            wait, self._committing = self._committing, True
+        if wait:
+            mine.turn.acquire()
+        if not mine.done:
+            self._commit_waiting(mine)
         if mine.error is not None:
             raise mine.error
         return cast("T", mine.result)
 
-    def _run(self, batch: list[_Write[Any]]) -> None:
-        connection = self._writer
+    def _commit_waiting(self, mine: _Write[Any]) -> None:
+        """Commit for all that wait by now, wake each of them once, and leave what came meanwhile to the first of it."""
+        with self._queue:
+            batch, self._waiting = self._waiting, []
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            with self._writing:
+                self._run(batch)
+        finally:
+            with self._queue:
+                heir = self._waiting[0] if self._waiting else None
+                self._committing = heir is not None
+            for write in batch:
+                if write is not mine:
+                    write.turn.release()
+            if heir is not None:
+                heir.turn.release()
+
+    def _run(self, batch: list[_Write[Any]]) -> None:
+        try:
+            try:
+                self._commit_together(batch)
+            except Exception:
+                if len(batch) == 1:
+                    raise
+                self._commit_apart(batch)
+        except BaseException as error:
+            known = from_sqlite(error, self.path) if isinstance(error, sqlite3.Error) else error
+            for write in batch:
+                write.error = write.error or known
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            for write in batch:
+                write.done = True
+
+    def _commit_together(self, batch: list[_Write[Any]]) -> None:
+        """Do all in one transaction: the usual case, in which nothing fails."""
+        with self._transaction() as connection:
+            for write in batch:
+                write.result = write.work(connection)
+
+    def _commit_apart(self, batch: list[_Write[Any]]) -> None:
+        """Do all in one transaction, of which a work that fails takes back its own changes only."""
+        with self._transaction() as connection:
             for write in batch:
                 connection.execute("SAVEPOINT one")
                 try:
@@ -144,18 +181,18 @@ class Database:
                     connection.execute("ROLLBACK TO one")
                     write.error = from_sqlite(error, self.path) if isinstance(error, sqlite3.Error) else error
                 connection.execute("RELEASE one")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        connection = self._writer
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
             connection.execute("COMMIT")
-        except BaseException as error:
+        except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            known = from_sqlite(error, self.path) if isinstance(error, sqlite3.Error) else error
-            for write in batch:
-                write.error = write.error or known
-            if not isinstance(error, Exception):
-                raise
-        finally:
-            for write in batch:
-                write.done = True
+            raise
 
     def read(self, sql: str, values: Sequence[object] | dict[str, object] = ()) -> list[tuple[Any, ...]]:
         """Run one query on the reading connection and give all its rows. Never waits for a writer.
@@ -173,7 +210,7 @@ class Database:
     def changed(self) -> int:
         """Give a number that differs whenever another process has written to the database."""
         try:
-            with self._alone():
+            with self._writing:
                 (version,) = self._writer.execute("PRAGMA data_version").fetchone()
         except sqlite3.Error as error:
             raise from_sqlite(error, self.path) from error
@@ -181,16 +218,8 @@ class Database:
 
     def close(self) -> None:
         """Close both connections; the last one to close empties the write-ahead log."""
-        with self._alone(), self._reading:
+        with self._writing, self._reading:
             self._close()
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Have the writing connection for oneself."""
-        with self._turn:
-            while self._committing:
-                self._turn.wait()
-            yield
 
     def _close(self) -> None:
         while self._open:
