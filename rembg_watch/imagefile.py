@@ -9,11 +9,12 @@ and the BITMAPFILEHEADER of the Windows API.
 from __future__ import annotations
 
 import functools
+import io
 import re
 import struct
 import threading
 import zlib
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from rembg_watch.errors import BrokenPicture, NotAPicture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from PIL import ImageFile
 
@@ -31,6 +32,7 @@ TAIL_BYTES = 64
 """How many bytes from the end :func:`ending` wants to see."""
 MAX_SIDE = 10_000
 """The API's limit for width and height, in pixels."""
+_BLOCK = 32 * 1024
 BIG_PIXELS = 16_000_000
 """Pictures with more pixels than this are decoded one at a time, so that memory stays bounded."""
 
@@ -166,17 +168,18 @@ def check_whole(file: BinaryIO) -> Header:
         NotAPicture: empty, a page of text, or anything else without a known signature.
         BrokenPicture: "cut short", where its end is missing, or "damaged", where it has an end but does not decode.
     """
-    size = file.seek(0, 2)
-    if size == 0:
-        raise NotAPicture("not a picture: it is empty", "Nothing arrived; it is asked for again.")
-    file.seek(0)
-    head = file.read(HEAD_BYTES)
-    kind = sniff(head)
-    if kind is None:
-        raise NotAPicture(f"not a picture: it begins with {head[:16]!r}", "Only webp, png, jpeg and bmp are known.")
-    if not _has_end(file, kind, head, size):
-        raise BrokenPicture(f"the {kind.value} picture is cut short after {size} bytes", "It is asked for again.")
-    return decode(file)
+    with _in_blocks(file) as blocks:
+        size = blocks.seek(0, 2)
+        if size == 0:
+            raise NotAPicture("not a picture: it is empty", "Nothing arrived; it is asked for again.")
+        blocks.seek(0)
+        head = blocks.read(HEAD_BYTES)
+        kind = sniff(head)
+        if kind is None:
+            raise NotAPicture(f"not a picture: it begins with {head[:16]!r}", "Only webp, png, jpeg and bmp are known.")
+        if not _has_end(blocks, kind, head, size):
+            raise BrokenPicture(f"the {kind.value} picture is cut short after {size} bytes", "It is asked for again.")
+        return decode(blocks)
 
 
 def _has_end(file: BinaryIO, kind: Kind, head: bytes, size: int) -> bool:
@@ -205,6 +208,19 @@ def _readers() -> dict[Kind, Callable[[BinaryIO], ImageFile.ImageFile]]:
 _one_big_at_a_time = threading.Lock()
 
 
+@contextmanager
+def _in_blocks(file: BinaryIO) -> Iterator[BinaryIO]:
+    """Read an unbuffered file in blocks: Pillow asks for single bytes, and each would be a system call."""
+    if not isinstance(file, io.RawIOBase):
+        yield file
+        return
+    buffered = io.BufferedReader(file, _BLOCK)
+    try:
+        yield buffered
+    finally:
+        buffered.detach()
+
+
 def _open(file: BinaryIO) -> tuple[Kind, ImageFile.ImageFile]:
     file.seek(0)
     kind = sniff(file.read(HEAD_BYTES))
@@ -225,9 +241,10 @@ def read_header(file: BinaryIO) -> Header:
         BrokenPicture: the head itself is damaged.
 
     """
-    kind, picture = _open(file)
-    with picture:
-        return Header(kind, *picture.size)
+    with _in_blocks(file) as blocks:
+        kind, picture = _open(blocks)
+        with picture:
+            return Header(kind, *picture.size)
 
 
 def decode(file: BinaryIO) -> Header:

@@ -162,9 +162,12 @@ def open_temp(root: str, relpath: str, tag: str) -> TempFile:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         for _ in range(_TRIES):
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=folder)
-            descriptor = os.open(name, flags, 0o666, dir_fd=folder)
+            try:
+                descriptor = os.open(name, flags, 0o666, dir_fd=folder)
+            except FileExistsError:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+                continue
             temp = TempFile(folder, root, relpath, name, descriptor)
             # Another daemon's sweep may have come between the two lines: better noticed now than after paying.
             if lock(descriptor) is not False and temp.is_in_place():

@@ -39,6 +39,7 @@ class Photo(io.RawIOBase):
         super().__init__()
         self.path = os.path.join(job.folder, job.path)
         self._file, status = open_source(self.path)
+        self._at = 0
         self.version = job.version
         self._ctime_ns = status.st_ctime_ns
         try:
@@ -94,11 +95,13 @@ class Photo(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        return self._file.seek(offset, whence)
+        self._at = self._file.seek(offset, whence)
+        return self._at
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         count: int = self._file.readinto(buffer)  # type: ignore[attr-defined]
-        if self._file.tell() >= self.size:
+        self._at += count
+        if self._at >= self.size:
             self.check()
         return count
 
