@@ -57,27 +57,24 @@ class Targets:
     def reserve(self, job: Job, root: str, names: Sequence[str]) -> Iterator[Target]:
         """Choose the first of ``names`` that is free or the job's own, and keep it from the other workers meanwhile."""
         me = Owner(job.folder, job.path)
+        recorded: dict[str, Owner | None] = {}
+
+        def recorded_owner(path: str) -> Owner | None:
+            if path not in recorded:
+                output = self._outputs.at(path)
+                recorded[path] = None if output is None else Owner(output.folder, output.source)
+            return recorded[path]
+
+        def owner(relpath: str) -> Owner | None:
+            path = os.path.join(root, relpath)
+            return self._taken.get(path) or recorded_owner(path)
+
         with self._lock:
-            relpath = choose(
-                names,
-                lambda path: self._owner(os.path.join(root, path)),
-                lambda path: os.path.lexists(os.path.join(root, path)),
-                me,
-            )
-            target = Target(root, relpath, self._owns(os.path.join(root, relpath), me))
+            relpath = choose(names, owner, lambda path: os.path.lexists(os.path.join(root, path)), me)
+            target = Target(root, relpath, recorded_owner(os.path.join(root, relpath)) == me)
             self._taken[target.path] = me
         try:
             yield target
         finally:
             with self._lock:
                 del self._taken[target.path]
-
-    def _owner(self, path: str) -> Owner | None:
-        if path in self._taken:
-            return self._taken[path]
-        output = self._outputs.at(path)
-        return None if output is None else Owner(output.folder, output.source)
-
-    def _owns(self, path: str, me: Owner) -> bool:
-        output = self._outputs.at(path)
-        return output is not None and Owner(output.folder, output.source) == me

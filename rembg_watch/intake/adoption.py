@@ -43,7 +43,7 @@ class Adoption:
         names = candidates(relpath, folder.output_name, profile.options.extension, profile.name, "", "")
         for name in reversed(names):  # the most particular one first
             path = os.path.join(folder.outbox, name)
-            if not self._is_free(path, folder, relpath) or not _is_newer(path, status):
+            if not _is_newer(path, status) or not self._is_free(path, folder, relpath):
                 continue
             if name == names[0] and self._could_be_anothers(folder, relpath, profile.name):
                 continue
