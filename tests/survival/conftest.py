@@ -10,8 +10,17 @@ import pytest
 from survival_world import World
 
 
+@pytest.fixture(scope="session")
+def _stopping():
+    """Sandboxes that are on their way down; all are by the end of the session."""
+    threads = []
+    yield threads
+    for thread in threads:
+        thread.join()
+
+
 @pytest.fixture
-def make_world(tmp_path):
+def make_world(tmp_path, _stopping):
     """Make a world with a sandbox of the given settings."""
     made = []
 
@@ -21,8 +30,7 @@ def make_world(tmp_path):
         return world
 
     yield make
-    for world in made:
-        world.close()
+    _stopping += [world.close() for world in made]
 
 
 @pytest.fixture

@@ -89,10 +89,10 @@ def shell(*command):
 
 
 def _begin(log, plan):
-    faulthandler.enable()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    faulthandler.register(signal.SIGUSR1)  # where every thread is, for a test that fails
     from rembg_watch import logs  # noqa: PLC0415 - only the child needs it
 
     logs.configure("json", "debug")
@@ -118,6 +118,7 @@ def _hurry(seconds):
         (reactions, "LATEST_CHECK"),
         (reactions, "PROFILE_CHECK"),
         (reactions, "USAGE_CHECK"),
+        (reactions, "OUTBOX_CHECK"),
         (dispatcher, "LATEST_CHECK"),
         (dispatcher, "TIDY_SECONDS"),
         (breaker, "FIRST_PAUSE"),
@@ -143,11 +144,12 @@ def run(config, log, plan):
 def drain(config, log, plan):
     """Handle what is there now."""
     _begin(log, plan)
-    from rembg_watch.drain import drain as drain_now  # noqa: PLC0415
+    from rembg_watch import drain as draining  # noqa: PLC0415
     from rembg_watch.errors import RembgWatchError  # noqa: PLC0415
 
+    draining._LOOK = 0.02
     try:
-        code = drain_now(_daemon(config, Plan(**plan)), threading.Event()).exit_code
+        code = draining.drain(_daemon(config, Plan(**plan)), threading.Event()).exit_code
     except RembgWatchError as error:
         print(json.dumps({"event": "refused", "message": error.message, "hint": error.hint}), flush=True)  # noqa: T201
         code = error.exit_code

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sqlite3
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -177,7 +178,10 @@ class World:
                 process.kill()
             process.join(10)
             process.close()
-        self.sandbox.stop()
+        # It takes a while, for which nobody needs to wait.
+        stopping = threading.Thread(target=self.sandbox.stop)
+        stopping.start()
+        return stopping
 
     def events(self, name=None):
         """Give what was logged: whole, or the events of one name."""
@@ -191,7 +195,12 @@ class World:
                 found.append(entry)
         return found
 
-    def tail(self, lines=30):
+    def tail(self, lines=200):
+        """Give the end of the log, and where each thread of the living daemons is."""
+        for process in self.processes:
+            if process.exitcode is None:
+                os.kill(process.pid, signal.SIGUSR1)
+                process.join(0.2)
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
 
     # -- what can be seen
