@@ -154,7 +154,7 @@ class Purse:
             self._count(-1)
 
     def shift(self, seconds: float, now: float = float("inf")) -> None:
-        """Follow a jump of the clock, so that the reading keeps its age; one from after the jump is not of the future."""
+        """Follow a jump of the clock, so that the reading keeps its age; none is of the future."""
         if self.balance is not None:
             self.balance = replace(self.balance, at=min(self.balance.at + seconds, now))
 
