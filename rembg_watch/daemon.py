@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 KEEP_HISTORY = 90 * 86400.0
 """Seconds for which ended jobs are remembered whose source has left the inbox."""
 PULSE_SECONDS = 2.0
+OPEN_SECONDS = 600.0
+"""What the look through a large database may take that the run before did not close."""
 ORDER_SECONDS = 300.0
 """What a reload may take at most."""
 SCAN_PATIENCE = 60.0
@@ -85,6 +87,8 @@ class Daemon:
         logs.hide(config.require_key())
         prepare_state_dir(config.state_dir)
         self._lock = StateLock(config.state_dir).acquire()
+        notify(STATUS="opening the job database")
+        extend(OPEN_SECONDS)
         try:
             self.database = Database(config.state_dir / "jobs.db")
         except BaseException:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FEED_SECONDS = 2.0
 """How often the watchdog is fed at most; a unit's WatchdogSec should be ten times that, or more."""
+SEND_SECONDS = 1.0
 LONGEST_STATUS = 400
 """Letters of a status line: ``systemctl status`` cuts longer ones at the terminal's edge anyway."""
 
@@ -31,6 +32,7 @@ def notify(**variables: object) -> bool:
         return False
     text = "\n".join(f"{name}={_one_line(value)}" for name, value in variables.items())
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(SEND_SECONDS)  # a service manager that is stuck itself must not hold up the work
         sock.connect("\0" + address[1:] if address.startswith("@") else address)
         sock.sendall(text.encode("utf-8", "replace"))
         return True

@@ -131,7 +131,7 @@ def _record() -> dict[str, bool]:
 
 
 def _install_system(steps: Steps, environment: Path, base: Path) -> None:
-    if problem := layout.unsuitable(environment, base):
+    if problem := layout.unsuitable(environment, base, layout.shipped().parent):
         raise FileError(
             problem, "Install into an environment such as /opt/rembg-watch: python3 -m venv /opt/rembg-watch"
         )

@@ -78,9 +78,12 @@ def first_config() -> str:
     )
 
 
-def unsuitable(environment: Path, base: Path) -> str | None:
-    """Say why a hardened system service can't use this environment, or None. Looks at modes on the disk."""
-    for folder in (environment, base):
+def unsuitable(environment: Path, base: Path, package: Path | None = None) -> str | None:
+    """Say why a hardened system service can't use this environment, or None. Looks at modes on the disk.
+
+    ``package`` is where the program itself lies, which is a clone after ``pip install -e``.
+    """
+    for folder in (environment, base, package or environment):
         for hidden in ("/home", "/root", "/run/user", "/tmp", "/var/tmp"):  # noqa: S108 - to refuse them
             if folder.is_relative_to(hidden):
                 return f"{folder} lies in {hidden}, which the service can't see"

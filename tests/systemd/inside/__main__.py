@@ -43,6 +43,7 @@ def main() -> None:
     ending.killed()
     ending.frozen()
     working.folders_come_and_go()
+    working.separate_mounts()
     working.two_instances()
     working.examples_work()
     ending.stop_that_hangs()

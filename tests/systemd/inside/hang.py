@@ -62,8 +62,8 @@ def main() -> None:
     elif part == "stop":
         daemon.stop = forever
     elif part == "slow-start":
-        visit = daemon.intake._patrol._visit_root
-        daemon.intake._patrol._visit_root = lambda *a, **k: (time.sleep(SLOW), visit(*a, **k))
+        visit, pauses = daemon.intake._patrol._visit_root, iter([SLOW])
+        daemon.intake._patrol._visit_root = lambda *a, **k: (time.sleep(next(pauses, 0)), visit(*a, **k))
     elif part == "interpreter":
         threading.Thread(target=hold_the_interpreter, daemon=True).start()
     elif part in {"observer", "walk"}:

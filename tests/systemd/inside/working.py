@@ -21,6 +21,7 @@ from tools import (
     must,
     photos,
     pid,
+    results_in,
     run,
     show,
     start,
@@ -131,6 +132,28 @@ def folders_come_and_go() -> None:
     nas.rmdir()
     config("config", SHOP)
     must("systemctl", "reload", "rembg-watch")
+
+
+def separate_mounts() -> None:
+    """Each folder a path of ReadWritePaths of its own: renames between them fail, though the disk is one."""
+    folders = " ".join(f"/srv/photos/{name}" for name in ("inbox", "outbox", "originals"))
+    must("runuser", "-u", "ftpuser", "--", "mkdir", "-m", "2770", "/srv/photos/originals")
+    drop_in("rembg-watch", "70-apart", f"[Service]\nReadWritePaths=\nReadWritePaths={folders}\n")
+    file = config("config", SHOP)
+    value = json.loads(file.read_text())
+    value["folders"][0] |= {"on_success": "archive", "archive": "/srv/photos/originals"}
+    file.write_text(json.dumps(value))
+    stop()
+    start()
+    mine = photos(2)
+    drop(mine, SHOP[0])
+    well = until(lambda: delivered(mine) and delivered(mine, "/srv/photos/originals"), 15)
+    left = {file.stem for file in mine} & results_in(SHOP[0])
+    check("with a writable path for each folder photos are archived all the same", well and not left, (left, status()))
+    drop_in("rembg-watch", "70-apart", None)
+    config("config", SHOP)
+    stop()
+    start()
 
 
 def two_instances() -> None:
