@@ -6,13 +6,12 @@ import os
 import time
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from rembg_watch.sandbox import Sandbox
 
-
 # No deadline: a busy machine is no fault of the code. The examples are the same in every run of one version.
-settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
 
 

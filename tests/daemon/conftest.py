@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class Place:
             "api": {"key": "test-key-0001", "url": sandbox.url, "usage_url": sandbox.usage_url, "read_timeout": 10},
             "state_dir": str(self.root / "state"),
             "workers": 4,
-            **QUICK,
+            **deepcopy(QUICK),
             "folders": [
                 {
                     "inbox": str(self.inbox),

@@ -122,7 +122,9 @@ def test_failed_attempts_give_their_permit_back(place, sandbox, impatient):
     sandbox.next("503", "503", "408")
     _fill(place, 6)
     with place.daemon() as daemon:
-        place.wait_until(lambda: sandbox.charged == 4)
+        place.wait_until(
+            lambda: sandbox.charged == 4, what=lambda: (place.ledger(), place.states(), place.holds(), sandbox.requests)
+        )
         _quiet(place, sandbox, daemon)
     assert sandbox.charged == 4
     assert place.ledger() == (4, 0)
