@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-
 import pytest
+import survival_mount
 from survival_world import World
 
 
@@ -39,34 +36,34 @@ def world(make_world):
 
 
 @pytest.fixture
-def mount(request):
+def mount():
     """Mount a tmpfs of so many KiB on a folder (root only); ``mount.away`` takes it off again."""
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("mounting takes root")
     mounted = []
 
     class Mount:
-        def __call__(self, where, kib=4096, options=""):
+        def __call__(self, where, kib=4096):
             where.mkdir(parents=True, exist_ok=True)
-            more = f",{options}" if options else ""
-            done = subprocess.run(
-                ["mount", "-t", "tmpfs", "-o", f"size={kib}k{more}", "rembg-watch-test", where],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
+            self._try("rembg-watch-test", where, "tmpfs", 0, f"size={kib}k")
             mounted.append(where)
             return where
 
-        def remount(self, where, options):
-            subprocess.run(["mount", "-o", f"remount,{options}", where], check=True)
+        def bind(self, real, where):
+            self._try(real, where, None, survival_mount.BIND)
+            mounted.append(where)
+
+        def _try(self, *arguments):
+            try:
+                survival_mount.mount(*arguments)
+            except PermissionError:
+                pytest.skip("mounting is not permitted here")
+
+        def remount(self, where, flags=0, kib=4096):
+            survival_mount.mount("rembg-watch-test", where, None, survival_mount.REMOUNT | flags, f"size={kib}k")
 
         def away(self, where):
             mounted.remove(where)
-            subprocess.run(["umount", "--lazy", where], check=True)
+            survival_mount.unmount(where)
 
     yield Mount()
     for where in reversed(mounted):
-        subprocess.run(["umount", "--lazy", where], check=False)
+        survival_mount.unmount(where)

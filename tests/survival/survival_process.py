@@ -11,11 +11,12 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+
+import survival_mount
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["rembg_watch.daemon", "rembg_watch.drain", "survival_process", "sqlite_utils"])
@@ -81,8 +82,8 @@ def fill(folder):
                     file.write(bytes(size))
 
 
-def shell(*command):
-    subprocess.run(command, check=True)
+def make_read_only(folder):
+    survival_mount.mount("rembg-watch-test", folder, None, survival_mount.REMOUNT | survival_mount.READ_ONLY)
 
 
 # -- the process

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from survival_world import cut_out, picture, until
@@ -89,10 +87,10 @@ def test_read_only(world, mount):
     """With a read-only outbox nothing is sent; it goes on by itself when it is writable."""
     mount(world.outbox)
     world.put("a.png")
-    daemon = world.start(hurry=HURRY, calls=[("read", "shell", ("mount", "-o", "remount,ro", str(world.outbox)))])
+    daemon = world.start(hurry=HURRY, calls=[("read", "make_read_only", (str(world.outbox),))])
     held(world, "readonly")
     assert world.sandbox.charged == 0
-    mount.remount(world.outbox, "rw")
+    mount.remount(world.outbox)
     until(done(world), what=world.tail)
     assert world.stop(daemon) == 0
     assert world.sandbox.charged == 1
@@ -186,7 +184,7 @@ def test_the_place_for_the_source_is_full(world, mount, kind):
     until(lambda: world.events("source.tidy_waits"))
     assert (world.inbox / "a.png").read_bytes() == data
     assert [path.name for path in place.iterdir()] == ["filler"]
-    mount.remount(place, "size=8m")
+    mount.remount(place, kib=8192)
     until(lambda: not (world.inbox / "a.png").exists(), what=world.tail)
     until(lambda: world.job("a.png").tidy is None)
     assert world.stop(daemon) == 0
@@ -197,35 +195,18 @@ def test_the_place_for_the_source_is_full(world, mount, kind):
 # -- the inbox
 
 
-@pytest.fixture
-def bound(world, mount):
-    """The inbox as a mount of another folder, which keeps its files while it is away."""
-    real = world.root / "disk"
-    real.mkdir()
-
-    def on():
-        subprocess.run(["mount", "--bind", real, world.inbox], check=True)
-
-    def off():
-        subprocess.run(["umount", "--lazy", world.inbox], check=True)
-
-    mount(world.root / "probe", kib=64)  # skips where mounting is not permitted
-    on()
-    yield on, off
-    while str(world.inbox) in {line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()}:
-        off()
-
-
-def test_unmounted_inbox(world, bound):
+def test_unmounted_inbox(world, mount):
     """An inbox that is unmounted is not empty: its photos wait, and go on when it is back; none is paid twice."""
-    on, off = bound
+    real = world.root / "disk"  # keeps its files while it is away
+    real.mkdir()
+    mount.bind(real, world.inbox)
     world.write_config(workers=1)
     world.sandbox.latency = 0.3
     for number in range(4):
         world.put(f"{number}.png")
     daemon = world.start(hurry=HURRY)
     until(lambda: world.sandbox.in_flight == 1, what=world.tail)
-    off()
+    mount.away(world.inbox)
     hold = until(lambda: next((h for h in world.holds() if h.scope.startswith("inbox:")), None), what=world.tail)
     assert hold.message
     assert hold.release
@@ -233,7 +214,7 @@ def test_unmounted_inbox(world, bound):
     before = world.sandbox.charged
     assert before <= 2
     assert not world.states()["failed"]
-    on()
+    mount.bind(real, world.inbox)
     until(lambda: {job.path for job in world.jobs() if job.state == "done"} == set(world.sources), what=world.tail)
     until(lambda: not world.holds())
     assert world.stop(daemon) == 0
