@@ -54,6 +54,7 @@ class Account:
         self._warned = False
         self._failed_at: float | None = None
         self._noted_at = 0.0
+        self._born = clock()
 
     def left(self) -> int | None:
         """Give what is surely left, in images, or None before the first reading."""
@@ -81,8 +82,12 @@ class Account:
                 self._purse.fail_reading()
                 self._failed_at = self._clock()
             raise
+        # What an earlier process sent, a kill ago, the service may be about to count.
+        config = self._config()
+        patience = config.api.connect_timeout + config.api.read_timeout
+        unanswered = self._ledger.unanswered(at - patience, self._born)
         with self._lock:
-            self._purse.end_reading(usage.available, at, usage.period_end)
+            self._purse.end_reading(usage.available - unanswered, at, usage.period_end)
             self._batch_left = self._config().credits.batch_size
             self._failed_at = None
         if at - self._noted_at >= NOTE_SECONDS or at < self._noted_at:

@@ -102,6 +102,11 @@ class Ledger:
             sql, values = sql + " AND folder = ?", (since, to_text(folder))
         return int(self._db.read(sql, values)[0][0])
 
+    def unanswered(self, since: float, before: float) -> int:
+        """Count the attempts from ``since`` until ``before`` (Unix seconds) whose end is not written down."""
+        sql = "SELECT count(*) FROM attempts WHERE sent_at >= ? AND sent_at < ? AND ended_at IS NULL"
+        return int(self._db.read(sql, (since, before))[0][0])
+
     def totals(self, since: float = 0.0, before: float = float("inf")) -> tuple[int, int]:
         """Count what was charged and what was possibly charged from ``since`` until ``before`` (Unix seconds)."""
         rows = dict(
