@@ -18,7 +18,7 @@ def _call(function, *arguments):
 
 
 def mount(source, where, kind=None, flags=0, data=None):
-    """Mount as mount(2) says; raises OSError."""
+    """Make the system call; raises OSError."""
     texts = [None if text is None else os.fsencode(text) for text in (source, where, kind, data)]
     _call(_libc.mount, texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3])
 

@@ -7,7 +7,7 @@ import time
 import pytest
 from survival_world import cut_out, picture, until
 
-from rembg_watch.dispatch.worker import Step
+from rembg_watch.dispatch.steps import Step
 
 HURRY = 0.3
 

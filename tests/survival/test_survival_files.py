@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from survival_world import cut_out, picture, until
 
-from rembg_watch.dispatch.worker import Step
+from rembg_watch.dispatch.steps import Step
 
 BEFORE = [Step.CLAIMED, Step.READ, Step.MARKED_SENT, Step.OPENED]
 """The photo has not gone out yet."""

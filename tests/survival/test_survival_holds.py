@@ -149,6 +149,28 @@ def test_the_credits_are_used_up(make_world, answer):
     assert world.sandbox.charged == 8
 
 
+def test_the_reserve_over_a_kill(make_world):
+    """What a killed daemon had sent counts against the credits, though the service has not counted it yet."""
+    world = make_world(credits=10)
+    world.write_config(workers=4, credits={"reserve": 5}, api={"read_timeout": 2})
+    world.sandbox.latency = 1.0
+    for number in range(10):
+        world.put(f"{number}.png")
+    daemon = world.start()
+    until(lambda: world.sandbox.in_flight == 4, what=world.tail)
+    world.kill(daemon)
+    daemon = world.start(hurry=HURRY)
+    until(lambda: world.hold("credits"), what=world.tail)
+    until(lambda: world.sandbox.in_flight == 0)
+    assert world.sandbox.credits_left == 5
+    world.sandbox.latency = 0.0
+    world.sandbox.top_up(20)
+    until(lambda: world.states()["done"] == 10, what=world.tail)
+    assert world.stop(daemon) == 0
+    world.check_outputs()
+    assert world.check_ledger() == (10, 4)
+
+
 def test_a_limit_over_a_kill(world):
     """Not one image more than the limit is sent, whatever kills and restarts there are."""
     world.write_config(workers=3, credits={"daily_limit": 4, "batch_size": 2})

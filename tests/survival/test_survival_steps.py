@@ -13,7 +13,7 @@ import signal
 import pytest
 from survival_world import cut_out, picture, until
 
-from rembg_watch.dispatch.worker import Step
+from rembg_watch.dispatch.steps import Step
 
 COPYING = [Step.MARKED_COPY, Step.COPIED]
 SENT = [step for step in Step if step not in COPYING]
