@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rembg_watch.config.model import Config, Folder
-    from rembg_watch.dispatch.worker import Step
+    from rembg_watch.dispatch.steps import Step
     from rembg_watch.jobs.model import Arrival
 
 KEEP_HISTORY = 90 * 86400.0

@@ -21,10 +21,11 @@ from rembg_watch.dispatch.line import RequestLine
 from rembg_watch.dispatch.outboxes import Outboxes
 from rembg_watch.dispatch.reactions import Reactions
 from rembg_watch.dispatch.report import Ended, Report
+from rembg_watch.dispatch.steps import Step, Tools
 from rembg_watch.dispatch.target import Targets
 from rembg_watch.dispatch.tidying import tidy_source
 from rembg_watch.dispatch.walltime import ClockWatch, steady_clock
-from rembg_watch.dispatch.worker import Step, Tools, Worker
+from rembg_watch.dispatch.worker import Worker
 from rembg_watch.errors import ApiError, StateError
 from rembg_watch.jobs.model import State
 from rembg_watch.printable import printable

@@ -22,8 +22,9 @@ from rembg_watch.dispatch.holds import Holds
 from rembg_watch.dispatch.line import RequestLine
 from rembg_watch.dispatch.outboxes import Outboxes
 from rembg_watch.dispatch.reactions import Reactions
+from rembg_watch.dispatch.steps import Tools
 from rembg_watch.dispatch.target import Targets
-from rembg_watch.dispatch.worker import Tools, Worker
+from rembg_watch.dispatch.worker import Worker
 from rembg_watch.jobs.board import Board
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.ledger import Ledger

@@ -11,7 +11,7 @@ from PIL import Image
 from rembg_watch.api.options import Options
 from rembg_watch.config.model import Profile
 from rembg_watch.dispatch.report import Ended
-from rembg_watch.dispatch.worker import Step
+from rembg_watch.dispatch.steps import Step
 from rembg_watch.jobs.model import How, State, Tidy
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from rembg_watch.config.load import load_config
 from rembg_watch.daemon import Daemon
 from rembg_watch.dispatch import dispatcher
-from rembg_watch.dispatch.worker import Step
+from rembg_watch.dispatch.steps import Step
 from rembg_watch.intake import intake
 from rembg_watch.sandbox import Sandbox
 

@@ -17,7 +17,7 @@ from rembg_watch import logs
 from rembg_watch.config.load import load_config
 from rembg_watch.daemon import Daemon
 from rembg_watch.dispatch import dispatcher
-from rembg_watch.dispatch.worker import Step
+from rembg_watch.dispatch.steps import Step
 from rembg_watch.intake import intake, watcher
 
 SECONDS = 2.0

@@ -1,0 +1,182 @@
+"""What was paid for already: answers that a crash or a full disk left somewhere, and results of the same bytes.
+
+Each function gives the report of the finished job, or None where there is nothing to be had without paying.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rembg_watch.api.picture import checked
+from rembg_watch.delivery import copy_result, place, same_content, sync, sync_folder
+from rembg_watch.delivery.files import hash_file, open_source, reopen_temp, temp_name, temp_tag
+from rembg_watch.dispatch.answer import answer_in, spool_file
+from rembg_watch.dispatch.delivering import deliver, finish
+from rembg_watch.dispatch.report import Ended, Report
+from rembg_watch.dispatch.steps import Step
+from rembg_watch.dispatch.target import names_for
+from rembg_watch.errors import ApiError, SourceError
+from rembg_watch.jobs.model import Charge, How
+from rembg_watch.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rembg_watch.delivery import TempFile
+    from rembg_watch.dispatch.passage import Passage
+    from rembg_watch.dispatch.photo import Photo
+    from rembg_watch.dispatch.target import Target
+    from rembg_watch.jobs.model import Output
+
+log = structlog.get_logger()
+
+
+def deliver_kept(passage: Passage) -> Report | None:
+    """A paid answer that is written down: it stands in its temporary file, or has its final name already."""
+    job = passage.job
+    assert job.result_hash is not None and job.output is not None  # noqa: PT018
+    size = job.result_size or 0
+    root = str(passage.folder.outbox)
+    if same_content(job.output, job.result_hash, size):
+        return finish(passage, job.output, job.result_hash, size, job.content_hash, How.SENT)
+    if job.temp is None or not same_content(job.temp, job.result_hash, size):
+        log.warning("job.answer_lost", job=job.id, path=printable(job.path), temp=printable(job.temp or ""))
+        return None
+    if not job.output.startswith(root + "/"):  # the config has another outbox by now
+        names: Sequence[str] = names_for(
+            job, passage.folder, passage.profile, job.content_hash or "", passage.tools.clock()
+        )
+    else:
+        names = [job.output[len(root) + 1 :]]
+    with passage.tools.targets.reserve(job, root, names) as target:
+        if os.path.dirname(job.temp) == os.path.dirname(target.path):
+            temp = reopen_temp(root, target.relpath, temp_tag(job.temp))
+            if temp is None:
+                return None
+            sync(temp)
+            return deliver(passage, answer_in(temp), target, job.content_hash or "")
+        return _deliver_copy(passage, job.temp, target, job.content_hash or "", job.result_hash)
+
+
+def found(passage: Passage, photo: Photo, target: Target, content_hash: str) -> Report | None:
+    """After a crash: the answer may stand in the temporary file, though nobody had the time to write that down."""
+    job = passage.job
+    if job.result_hash is not None or job.temp is None:
+        return None
+    same = (job.content_hash, job.fingerprint) == (content_hash, passage.profile.options.fingerprint)
+    # What was not sent is a copy that was cut short: begun anew, it gets another name.
+    if job.api_sent_at is None or not same or os.path.dirname(job.temp) != os.path.dirname(target.path):
+        with suppress(OSError):
+            os.unlink(job.temp)
+        return None
+    temp = reopen_temp(target.root, target.relpath, temp_tag(job.temp))
+    if temp is None:
+        return _found_spooled(passage, photo, target, content_hash)
+    try:
+        checked(temp.file, passage.profile.options, (photo.header.width, photo.header.height))
+        sync(temp)
+    except ApiError:
+        temp.discard()
+        return _found_spooled(passage, photo, target, content_hash)
+    except BaseException:
+        temp.close()
+        raise
+    answer = answer_in(temp)
+    passage.attempt = passage.tools.store.open_attempt(job)
+    log.info("job.answer_found", job=job.id, path=printable(job.path))
+    return deliver(passage, answer, target, content_hash)
+
+
+def _found_spooled(passage: Passage, photo: Photo, target: Target, content_hash: str) -> Report | None:
+    """Likewise where the outbox could not take the answer: it stands in the spool file."""
+    tools, job = passage.tools, passage.job
+    assert job.temp is not None
+    place = str(spool_file(tools.config().state_dir, temp_tag(job.temp)))
+    try:
+        file, _ = open_source(place)
+        with file:
+            checked(file, passage.profile.options, (photo.header.width, photo.header.height))
+            os.fsync(file.fileno())
+            result_hash, size = hash_file(file)
+    except ApiError:
+        os.unlink(place)
+        return None
+    except (SourceError, OSError):
+        return None
+    passage.attempt = tools.store.open_attempt(job)
+    log.info("job.answer_found", job=job.id, path=printable(job.path))
+    end = passage.attempt_end(Charge.CHARGED, None, None, 200)
+    if not tools.store.mark_received(job, passage.attempt, end, result_hash, size, place, tools.clock()):
+        return Report(Ended.LOST)
+    passage.received = True
+    passage.job = replace(job, result_hash=result_hash, result_size=size, temp=place)
+    return _deliver_copy(passage, place, target, content_hash, result_hash)
+
+
+def reuse(passage: Passage, target: Target, content_hash: str) -> Report | None:
+    """The same bytes and options were paid for before: take that result, if it is still what was delivered."""
+    tools, job, folder = passage.tools, passage.job, passage.folder
+    for known in tools.outputs.with_content(content_hash, passage.profile.options.fingerprint):
+        own = (known.folder, known.source) == (job.folder, job.path)
+        if own and known.path == target.path and same_content(known.path, known.hash, known.size):
+            return finish(passage, known.path, known.hash, known.size, content_hash, How.REUSED)
+        if not folder.reuse_results and not own:
+            continue
+        if not same_content(known.path, known.hash, known.size):
+            continue
+        if _placed_before(passage, known):
+            assert job.output is not None
+            return finish(passage, job.output, known.hash, known.size, content_hash, How.REUSED)
+        with suppress(SourceError):  # removed or edited in this moment: it is no longer a result
+            temp = _copy(passage, known.path, target, content_hash, known.hash)
+            try:
+                place(temp, target.relpath, replace=target.replace, hash_expected=known.hash)
+            except BaseException:
+                temp.discard()
+                raise
+            tools.at(Step.PLACED)
+            sync_folder(temp)
+            tools.at(Step.PLACE_SYNCED)
+            return finish(passage, target.path, known.hash, known.size, content_hash, How.REUSED)
+    return None
+
+
+def _placed_before(passage: Passage, known: Output) -> bool:
+    """After a crash: the copy may have its place already, which is why that name was not free any more."""
+    output = passage.job.output
+    if output is None or not same_content(output, known.hash, known.size):
+        return False
+    owner = passage.tools.outputs.at(output)
+    return owner is None or (owner.folder, owner.source) == (passage.job.folder, passage.job.path)
+
+
+def _deliver_copy(passage: Passage, place: str, target: Target, content_hash: str, result_hash: str) -> Report:
+    """Deliver an answer that stands on another disk, and only then let go of it there."""
+    copy = _copy(passage, place, target, content_hash, result_hash)
+    report = deliver(passage, answer_in(copy), target, content_hash)
+    with suppress(OSError):
+        os.unlink(place)
+    return report
+
+
+def _copy(passage: Passage, source: str, target: Target, content_hash: str, expected: str) -> TempFile:
+    """Copy a paid result beside its new place, synced; the copy is written down before it is begun."""
+    job = passage.job
+    tag = f"{job.id}-{job.lease}"
+    temp_path = os.path.join(os.path.dirname(target.path), temp_name(tag))
+    if job.result_hash is None:  # else the row already leads to the answer, and must not lose it
+        passage.tools.store.mark_copy(job, content_hash, target.path, temp_path, passage.tools.clock())
+    passage.tools.at(Step.MARKED_COPY)
+    temp = copy_result(source, target.root, target.relpath, tag, expected)
+    try:
+        sync(temp)
+    except BaseException:
+        temp.discard()
+        raise
+    passage.tools.at(Step.COPIED)
+    return temp
