@@ -55,7 +55,7 @@ def finish(passage: Passage, path: str, result_hash: str, size: int, content_has
     tools, job, folder = passage.tools, passage.job, passage.folder
     tidy = wish(folder, failed=False)
     now = tools.clock()
-    fingerprint = passage.profile.options.fingerprint
+    fingerprint = passage.profile.options.fingerprint if job.result_hash is None else job.fingerprint
     output = Output(path, job.id, job.folder, job.path, content_hash, fingerprint, result_hash, size, now)
     if not keep(lambda: tools.store.finish(job, output, how, tidy, now)):
         return Report(Ended.LOST, sent=passage.sent_at > 0, spent=passage.spent)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -91,10 +92,12 @@ def _line(passage: Passage) -> Report:
     """Read, check, send, verify, write, finish: the whole way of one image."""
     tools, job, folder, profile = passage.tools, passage.job, passage.folder, passage.profile
     options = profile.options
+    if job.result_hash is not None:  # what is paid for is delivered as it was asked for, whatever the profile says now
+        if report := deliver_kept(passage):
+            return report
+        job = passage.job = replace(job, result_hash=None, temp=None)
     if job.fingerprint != options.fingerprint or job.profile != profile.name:
         tools.store.use_profile(job, options.fingerprint, profile.name)
-    if job.result_hash is not None and (report := deliver_kept(passage)):
-        return report
     with Photo(job) as photo:
         content_hash = photo.hash()
         tools.at(Step.READ)
