@@ -122,6 +122,19 @@ def test_a_touch_and_a_restored_backup_cost_nothing(world):
     assert world.sandbox.charged == 1
 
 
+def test_the_profile_changes_while_an_answer_is_kept(world):
+    """A paid answer is delivered as it was asked for, and is never taken for a result of the new options."""
+    data = world.put("a.png")
+    world.run_until_killed(Step.MARKED_RECEIVED)
+    world.write_config(profiles={"clear": {"format": "png", "bg_color": "white"}})
+    assert world.drain() == 0
+    assert world.output("a.png").read_bytes() == cut_out(data)
+    world.put("b.png", data)
+    assert world.drain() == 0
+    assert world.output("b.png").read_bytes() == cut_out(data, bg_color="#ffffff")
+    assert world.sandbox.charged == world.check_ledger().charged == 2
+
+
 def test_the_database_is_lost(world):
     """With a new database, what stands in its place and is newer than its source is adopted; the rest is sent."""
     for number in range(5):
