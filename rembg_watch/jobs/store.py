@@ -149,15 +149,6 @@ class JobStore:
         )
         return int(rows[0][0])
 
-    def renew(self, jobs: Sequence[Job], until: float) -> None:
-        """Extend the leases of jobs that are still worked on."""
-        self._db.write(
-            lambda connection: connection.executemany(
-                "UPDATE jobs SET lease_until = ? WHERE id = ? AND lease = ?",
-                [(until, job.id, job.lease) for job in jobs],
-            )
-        )
-
     def running(self) -> list[Job]:
         """Give the jobs that are claimed. After the start of a daemon these are a dead process's."""
         return [job_of(row) for row in self._db.read(f"SELECT {COLUMNS} FROM jobs WHERE state = 'running' ORDER BY id")]

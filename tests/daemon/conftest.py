@@ -174,7 +174,7 @@ def hurried(monkeypatch):
 def impatient(monkeypatch):
     """Let a daemon in this process look at what it holds every few tenths of a second, so that a test need not wait."""
     monkeypatch.setattr("rembg_watch.dispatch.reactions.LATEST_CHECK", 0.3)
-    monkeypatch.setattr("rembg_watch.dispatch.dispatcher.LATEST_CHECK", 0.3)
+    monkeypatch.setattr("rembg_watch.dispatch.claims.LATEST_CHECK", 0.3)
     monkeypatch.setattr("rembg_watch.dispatch.reactions.OUTBOX_CHECK", 0.2)
     monkeypatch.setattr("rembg_watch.dispatch.reactions.USAGE_CHECK", 0.3)
     monkeypatch.setattr("rembg_watch.dispatch.reactions.PROFILE_CHECK", 0.3)

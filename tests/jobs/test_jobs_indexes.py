@@ -67,13 +67,6 @@ def test_daily_queries(plans, filled, work, index):
     assert "SCAN jobs\n" not in plan + "\n"
 
 
-def test_renewing_a_lease_goes_by_number(plans, filled):
-    """So do all steps of a claimed job."""
-    jobs = filled.claim(2, 2.0, 60.0)
-    plan = plans(lambda: filled.renew(jobs, 99.0))
-    assert set(plan.splitlines()) == {"SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"}
-
-
 def test_known_versions_of_a_folder_are_found_by_it(plans, filled):
     """A rescan of 50,000 files asks once for each folder, and each answer is one stretch of the index."""
     plan = plans(lambda: filled.known_versions("/in", "a"))

@@ -127,7 +127,7 @@ def test_waiting_job_is_claimed_when_its_time_has_come(arrive, claim, store):
     assert store.next_due() is None
 
 
-@pytest.mark.parametrize("step", ["renew", "sent", "received", "finish", "end", "profile"])
+@pytest.mark.parametrize("step", ["sent", "received", "finish", "end", "profile"])
 def test_late_worker_changes_nothing(arrive, claim, store, steering, step):
     """Once a claim was taken back, what its worker still says about the job is refused, step by step."""
     arrive()
@@ -138,7 +138,6 @@ def test_late_worker_changes_nothing(arrive, claim, store, steering, step):
     before = steering.get(now.id)
     output = Output("/srv/outbox/x.webp", late.id, late.folder, late.path, "h", late.fingerprint, "r", 1, 1.0)
     said = {
-        "renew": lambda: store.renew([late], 9e9),
         "sent": lambda: store.mark_sent(late, "h", "/o", "/t", 1004.0),
         "received": lambda: store.mark_received(late, None, AttemptEnd(Charge.CHARGED), "r", 1, "/out/.temp", 1004.0),
         "finish": lambda: store.finish(late, output, How.SENT, None, 1004.0),

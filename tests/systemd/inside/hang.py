@@ -48,7 +48,7 @@ def main() -> None:
     if part == "dispatcher":
         dispatcher._longest_turn = lambda _config: dispatcher.LOOK_SECONDS + SECONDS
     elif part == "worker":
-        dispatcher._lease = lambda _config: SECONDS
+        dispatcher.lease_seconds = lambda _config: SECONDS
     intake.TURN_SECONDS = intake.IDLE_SECONDS + SECONDS
     intake.WALK_SECONDS = SECONDS * 2
     daemon_module.ORDER_SECONDS = daemon_module.PULSE_SECONDS + SECONDS

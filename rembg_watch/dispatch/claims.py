@@ -1,0 +1,160 @@
+"""Which jobs may be sent now: permits, holds and folders' limits in, claimed jobs out."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from rembg_watch.dispatch.credits import next_day
+from rembg_watch.dispatch.holds import ALL, LATEST_CHECK, inbox_scope
+from rembg_watch.errors import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rembg_watch.config.model import Config
+    from rembg_watch.dispatch.account import Account
+    from rembg_watch.dispatch.crew import Crew
+    from rembg_watch.dispatch.holds import Holds
+    from rembg_watch.dispatch.reactions import Reactions
+    from rembg_watch.jobs.ledger import Ledger
+    from rembg_watch.jobs.model import Job
+    from rembg_watch.jobs.store import JobStore
+
+
+class Claims:
+    """Claims jobs for the crew. For one thread, the dispatcher's."""
+
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        store: JobStore,
+        ledger: Ledger,
+        account: Account,
+        holds: Holds,
+        reactions: Reactions,
+        crew: Crew,
+        give_back: Callable[[Job], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._ledger = ledger
+        self._account = account
+        self._holds = holds
+        self._reactions = reactions
+        self._crew = crew
+        self._give_back = give_back
+        self._clock = clock
+        self._unknown: tuple[str, ...] = ()
+
+    def reload(self) -> None:
+        """Take over a new config: jobs of folders that are not in it are left alone."""
+        known = {str(folder.inbox) for folder in self._config().folders}
+        self._unknown = tuple(folder for folder in self._store.folders() if folder not in known)
+
+    def next_batch(self) -> list[Job]:
+        """Claim the next batch if the workers will soon be out of work; gives what may be sent, or nothing."""
+        if self._holds.has(ALL):
+            return []
+        if self._crew.waiting() >= self._config().workers or not self._due():
+            return []
+        profiles = self._holds.scopes("profile:")
+        trial = next(iter(self._reactions.profiles_on_trial), None)
+        one = self._reactions.on_trial or trial is not None
+        if one and (self._reactions.on_trial and self._crew.claimed()):
+            return []
+        count = self._permitted()
+        if count <= 0:
+            return []
+        folders = self.held_folders()
+        jobs: list[Job] = []
+        if trial is not None and not self._reactions.on_trial:
+            jobs = self._claim(1, folders, [held for held in profiles if held != trial], only=trial)
+            if not jobs:
+                self._reactions.profiles_on_trial.discard(trial)
+        if not jobs:
+            jobs = self._claim(1 if self._reactions.on_trial else count, folders, profiles)
+        return jobs
+
+    def _due(self) -> bool:
+        if self._store.ready():
+            return True
+        soonest = self._store.next_due()
+        return soonest is not None and soonest <= self._clock()
+
+    def _permitted(self) -> int:
+        if self._account.needs_reading() and not self._read_account():
+            return 0
+        grant = self._account.grant()
+        if grant.count <= 0 and not self._account.outstanding():
+            # What was under way at the last reading was counted twice, to be safe. Now that nothing is, look again.
+            if self._account.is_cautious() and self._read_account():
+                grant = self._account.grant()
+            if grant.count <= 0:
+                check_in = LATEST_CHECK * random.uniform(0.8, 1.0)  # noqa: S311 - spreads the checks of many machines
+                self._holds.hold(ALL, grant.kind, grant.message, grant.release, now=self._clock(), check_in=check_in)
+        return grant.count
+
+    def _read_account(self) -> bool:
+        """Begin a new batch with a new reading, or on the last one; False where a hold came of it."""
+        try:
+            self._account.read()
+        except ApiError as error:
+            self._reactions.usage_failed(error, usable=self._account.grant().count > 0)
+            return not self._holds.has(ALL)
+        return True
+
+    def held_folders(self) -> list[str]:
+        """Give the inboxes whose jobs wait: held themselves, or by their outbox, or not in the config."""
+        outboxes, inboxes = set(self._holds.scopes("outbox:")), set(self._holds.scopes("inbox:"))
+        held = [
+            str(folder.inbox)
+            for folder in self._config().folders
+            if str(folder.outbox) in outboxes or str(folder.inbox) in inboxes
+        ]
+        return [*held, *self._unknown]
+
+    def _claim(self, count: int, folders: list[str], profiles: list[str], only: str | None = None) -> list[Job]:
+        now = self._clock()
+        jobs = self._store.claim(
+            count, now, lease_seconds(self._config()), folders=folders, profiles=profiles, only=only
+        )
+        jobs = self._within_folder_limits(jobs, now)
+        self._crew.enter(jobs)
+        self._account.give(len(jobs))
+        return jobs
+
+    def _within_folder_limits(self, jobs: list[Job], now: float) -> list[Job]:
+        """Give back what a folder's own daily limit does not allow, and hold that folder until tomorrow."""
+        kept: list[Job] = []
+        left: dict[str, int] = {}
+        for job in jobs:
+            folder = self._config().folder(job.folder)
+            if folder is None or folder.daily_limit is None:
+                kept.append(job)
+                continue
+            if job.folder not in left:
+                out = self._crew.claimed(job.folder)
+                # What is claimed may be sent and in the ledger as well: counting it twice errs on the safe side.
+                spent = self._ledger.spent_since(next_day(now) - 86400, job.folder)
+                left[job.folder] = folder.daily_limit - spent - out
+            if left[job.folder] > 0:
+                left[job.folder] -= 1
+                kept.append(job)
+                continue
+            self._give_back(job)
+            self._holds.hold(
+                inbox_scope(job.folder),
+                "daily-limit",
+                f"the folder's daily limit of {folder.daily_limit} images is reached",
+                "a new UTC day, or a higher daily_limit",
+                now=now,
+                check_in=1.0 if self._crew.claimed(job.folder) else next_day(now) - now,
+            )
+        return kept
+
+
+def lease_seconds(config: Config) -> float:
+    """Longer than any request can take, so that no living worker ever loses its claim."""
+    return config.api.connect_timeout + 4 * config.api.read_timeout + 3600

@@ -1,0 +1,161 @@
+"""The workers: threads that take claimed jobs one by one, and the books of what each of them is at."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rembg_watch.dispatch.report import Ended
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rembg_watch.dispatch.report import Report
+    from rembg_watch.jobs.model import Job
+
+log = structlog.get_logger()
+
+
+class Crew:
+    """The workers and the jobs that they have. Safe for threads.
+
+    ``run`` does a job, ``settle`` hears how it left, ``hungry`` is told when few jobs are left to be taken.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Job], Report],
+        settle: Callable[[Job, Report], None],
+        hungry: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._run = run
+        self._settle = settle
+        self._hungry = hungry
+        self._clock = clock
+        self._local: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._claimed: dict[int, Job] = {}
+        """Jobs that were claimed and have not ended: waiting here, parked or in work."""
+        self._working: dict[int, float] = {}
+        self._steps: dict[threading.Thread, float] = {}
+        """By worker that is at a job: when it made its last step. One that waits for its turn is not here."""
+        self._lost: str | None = None
+        """Which worker has died, and of what."""
+        self._threads: list[threading.Thread] = []
+        self._stopping = False
+        self._finished: deque[float] = deque()
+
+    # -- for the dispatcher
+
+    def resize(self, workers: int) -> None:
+        """Go on with so many workers; one too many ends after its job."""
+        while len(self._threads) < workers:
+            thread = threading.Thread(target=self._work, name=f"worker-{len(self._threads) + 1}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        for _ in range(len(self._threads) - workers):
+            self._threads.pop()
+            self._local.put(None)
+
+    def enter(self, jobs: list[Job]) -> None:
+        """Note jobs that were claimed; :meth:`put` gives them to the workers."""
+        with self._lock:
+            self._claimed.update((job.id, job) for job in jobs)
+
+    def put(self, job: Job) -> None:
+        """Let a worker take this job, at once or again."""
+        self._local.put(job)
+
+    def waiting(self) -> int:
+        """Count the jobs that no worker has taken yet."""
+        return self._local.qsize()
+
+    def claimed(self, folder: str | None = None) -> int:
+        """Count the jobs that were claimed and have not ended, all of them or those of one inbox."""
+        with self._lock:
+            return sum(1 for job in self._claimed.values() if folder in (None, job.folder))
+
+    def in_flight(self) -> list[tuple[Job, float]]:
+        """Give the jobs that a worker is at, with the Unix time since when."""
+        with self._lock:
+            return [(self._claimed[n], since) for n, since in self._working.items() if n in self._claimed]
+
+    def done_last_minute(self) -> int:
+        """Count the jobs that were done in the last 60 s."""
+        now = time.monotonic()
+        with self._lock:
+            while self._finished and self._finished[0] < now - 60:
+                self._finished.popleft()
+            return len(self._finished)
+
+    def unwell(self, longest_step: float) -> str | None:
+        """Say which worker has died, or has been at one step for more than so many seconds; None if all are well."""
+        if self._lost is not None:
+            return self._lost
+        now = time.monotonic()
+        for worker, since in self._steps.copy().items():
+            if (seconds := now - since) > longest_step:
+                return f"{worker.name} hangs: it has been at one step of one photo for {seconds:.0f} s"
+        return None
+
+    def stop(self, grace: float) -> list[Job]:
+        """Begin no job any more, wait ``grace`` seconds for those in work, and give what is left: to be given back."""
+        self._stopping = True
+        while True:  # claimed but not begun
+            try:
+                self._local.get_nowait()
+            except queue.Empty:
+                break
+        for _ in self._threads:
+            self._local.put(None)
+        deadline = time.monotonic() + grace
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            return list(self._claimed.values())
+
+    # -- for the line
+
+    def step_made(self) -> None:
+        """Note that this worker goes on."""
+        self._steps[threading.current_thread()] = time.monotonic()
+
+    def step_waits(self) -> None:
+        """Note that this worker waits for its turn: a slow pace makes many wait for long, and none of them hangs."""
+        self._steps.pop(threading.current_thread(), None)
+
+    # -- in each worker's thread
+
+    def _work(self) -> None:
+        try:
+            while (job := self._local.get()) is not None:
+                if not self._stopping:
+                    self._do(job)
+        except Exception as error:
+            self._lost = f"{threading.current_thread().name} has died: {error}"
+            log.exception("dispatch.worker_died")
+
+    def _do(self, job: Job) -> None:
+        with self._lock:
+            self._working[job.id] = self._clock()
+        self.step_made()
+        try:
+            report = self._run(job)
+        finally:
+            self.step_waits()
+        with self._lock:
+            self._working.pop(job.id, None)
+            if report.ended is not Ended.PARKED:
+                self._claimed.pop(job.id, None)
+            if report.ended is Ended.DONE:
+                self._finished.append(time.monotonic())
+        if report.ended is not Ended.PARKED:
+            self._settle(job, report)
+        if self.waiting() < len(self._threads):
+            self._hungry()
