@@ -20,6 +20,11 @@ import survival_mount
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["rembg_watch.daemon", "rembg_watch.drain", "survival_process", "sqlite_utils"])
+LOOKS = (
+    *("FIRST_CHECK", "LATEST_CHECK", "PROFILE_CHECK", "USAGE_CHECK", "OUTBOX_CHECK"),
+    *("TIDY_SECONDS", "FIRST_PAUSE", "LONGEST_PAUSE"),
+)
+"""The times between two looks at what is held."""
 
 
 class Plan:
@@ -110,23 +115,15 @@ def _daemon(config, plan):
 
 def _hurry(seconds):
     """Look at everything that is held this often; an operator's half minutes are too long for a test."""
-    from rembg_watch.dispatch import breaker, dispatcher, holds, reactions  # noqa: PLC0415
+    from rembg_watch.dispatch import holds  # noqa: PLC0415
 
     holds.Holds.hold.__kwdefaults__["check_in"] = seconds
-    for module, name in (
-        (holds, "FIRST_CHECK"),
-        (holds, "LATEST_CHECK"),
-        (reactions, "LATEST_CHECK"),
-        (reactions, "PROFILE_CHECK"),
-        (reactions, "USAGE_CHECK"),
-        (reactions, "OUTBOX_CHECK"),
-        (dispatcher, "LATEST_CHECK"),
-        (dispatcher, "TIDY_SECONDS"),
-        (breaker, "FIRST_PAUSE"),
-        (breaker, "LONGEST_PAUSE"),
-    ):
-        assert hasattr(module, name)
-        setattr(module, name, seconds)
+    modules = [module for name, module in sys.modules.items() if name.startswith("rembg_watch.dispatch.")]
+    for name in LOOKS:
+        there = [module for module in modules if hasattr(module, name)]
+        assert there, f"{name} is nowhere"
+        for module in there:
+            setattr(module, name, seconds)
 
 
 def run(config, log, plan):

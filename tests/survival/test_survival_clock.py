@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -27,7 +28,10 @@ def clock(world):
             new.rename(file)
 
         def start(self):
-            process = subprocess.Popen([sys.executable, survival_clock.__file__, world.config, world.log, file])
+            process = subprocess.Popen(
+                [sys.executable, survival_clock.__file__, world.config, world.log, file],
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            )
             running.append(process)
             return process
 
@@ -103,8 +107,6 @@ def test_a_photo_from_the_future(world, clock):
     for path, by in (("ahead.png", HOUR), ("behind.png", -10 * 365 * 24 * HOUR)):
         world.put(path)
         file = world.inbox / path
-        import os  # noqa: PLC0415
-
         os.utime(file, (file.stat().st_atime, file.stat().st_mtime + by))
     daemon = clock.start()
     until(lambda: world.states()["done"] == 2, what=world.tail)
