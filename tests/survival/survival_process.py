@@ -116,7 +116,6 @@ def _daemon(config, plan):
 def _hurry(seconds):
     """Look at everything that is held this often; an operator's half minutes are too long for a test."""
     import rembg_watch.daemon  # noqa: F401, PLC0415 - with every module that has such a time
-    import rembg_watch.daemon  # noqa: F401, PLC0415 - and with it all that looks at holds
     from rembg_watch.dispatch import holds  # noqa: PLC0415
 
     holds.Holds.hold.__kwdefaults__["check_in"] = seconds

@@ -87,7 +87,7 @@ def test_systemd_all_loops_are_well(world: World) -> None:
 
 def test_systemd_hung_worker_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that stays at one step for longer than any request may take."""
-    monkeypatch.setattr(dispatcher, "_lease", lambda _config: 0.5)
+    monkeypatch.setattr(dispatcher, "lease_seconds", lambda _config: 0.5)
     world.at = lambda step: world.hang() if step is Step.READ else None
     world.start()
     world.drop()
@@ -96,7 +96,7 @@ def test_systemd_hung_worker_is_named(world: World, monkeypatch: pytest.MonkeyPa
 
 def test_systemd_worker_that_waits_for_its_turn_is_well(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow pace makes workers wait for long; that is not hanging."""
-    monkeypatch.setattr(dispatcher, "_lease", lambda _config: 0.2)
+    monkeypatch.setattr(dispatcher, "lease_seconds", lambda _config: 0.2)
     waits = threading.Event()
     monkeypatch.setattr(world.daemon.dispatcher._line, "wait", lambda _may: (waits.set(), world.hang()))
     world.start()
@@ -108,7 +108,7 @@ def test_systemd_worker_that_waits_for_its_turn_is_well(world: World, monkeypatc
 
 def test_systemd_dead_worker_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that an error has ended, with the error."""
-    monkeypatch.setattr(world.daemon.dispatcher, "_settle", lambda *_: {}["settled"])
+    monkeypatch.setattr(world.daemon.dispatcher._crew, "_settle", lambda *_: {}["settled"])
     world.start()
     world.drop()
     assert world.reason("has died").endswith(" has died: 'settled'")
