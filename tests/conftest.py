@@ -19,7 +19,12 @@ def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="also run the tests that take minutes")
 
 
+LONGEST = {"test_systemd_machine.py", "test_survival_soak.py"}
+"""Minutes each: begun first, so that nobody waits for them in the end."""
+
+
 def pytest_collection_modifyitems(config, items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     if config.getoption("--long"):
         return
     skip = pytest.mark.skip(reason="takes minutes: run it with --long")
