@@ -289,17 +289,23 @@ class Daemon:
             self._refused = str(error)
             log.error("config.refused", reason=str(error), hint="The config before goes on.")
         else:
-            logs.hide(config.key)
-            old, self.config = self.config, config
-            if (old.api, old.key, old.workers) != (config.api, config.key, config.workers):
-                self._retired.append(self._client)
-                self._client = _client(config)
-            self.make_folders()
-            self.dispatcher.reload()
-            self.intake.replace_folders(config.folders)
-            self.intake.rescan_now()
-            log.info("reloaded", folders=len(config.folders), workers=config.workers)
+            try:
+                self._take_over(config)
+            except StateError as error:
+                log.error("state.cannot_write", reason=error.message, hint=error.hint)
         notify(READY=1)
+
+    def _take_over(self, config: Config) -> None:
+        logs.hide(config.key)
+        old, self.config = self.config, config
+        if (old.api, old.key, old.workers) != (config.api, config.key, config.workers):
+            self._retired.append(self._client)
+            self._client = _client(config)
+        self.intake.replace_folders(config.folders)
+        self.intake.rescan_now()
+        self.make_folders()
+        self.dispatcher.reload()
+        log.info("reloaded", folders=len(config.folders), workers=config.workers)
 
     # -- what comes in
 

@@ -56,7 +56,7 @@ class Claims:
     def next_batch(self) -> list[Job]:
         """Claim the next batch if the workers will soon be out of work; gives what may be sent, or nothing."""
         if self._holds.has(ALL):
-            return []
+            return self._paid_already()
         if self._crew.waiting() >= self._config().workers or not self._due():
             return []
         profiles = self._holds.scopes("profile:")
@@ -75,6 +75,14 @@ class Claims:
                 self._reactions.profiles_on_trial.discard(trial)
         if not jobs:
             jobs = self._claim(1 if self._reactions.on_trial else count, folders, profiles)
+        return jobs
+
+    def _paid_already(self) -> list[Job]:
+        """Claim what needs no sending any more: a paid answer is delivered, whatever else is held."""
+        now, lease = self._clock(), lease_seconds(self._config())
+        jobs = self._store.claim_kept(self._config().workers, now, lease, folders=self.held_folders())
+        self._crew.enter(jobs)
+        self._account.give(len(jobs))
         return jobs
 
     def _due(self) -> bool:

@@ -20,7 +20,7 @@ from rembg_watch.dispatch.delivering import deliver, finish
 from rembg_watch.dispatch.report import Ended, Report
 from rembg_watch.dispatch.steps import Step
 from rembg_watch.dispatch.target import names_for
-from rembg_watch.errors import ApiError, SourceError
+from rembg_watch.errors import ApiError, SourceError, TargetError
 from rembg_watch.jobs.model import Charge, How
 from rembg_watch.printable import printable
 
@@ -56,8 +56,8 @@ def deliver_kept(passage: Passage) -> Report | None:
     with passage.tools.targets.reserve(job, root, names) as target:
         if os.path.dirname(job.temp) == os.path.dirname(target.path):
             temp = reopen_temp(root, target.relpath, temp_tag(job.temp))
-            if temp is None:
-                return None
+            if temp is None:  # it was there a moment ago
+                raise TargetError(f"{printable(job.temp)} is in use", "Nothing to do: it is tried again.")
             sync(temp)
             return deliver(passage, answer_in(temp), target, job.content_hash or "")
         return _deliver_copy(passage, job.temp, target, job.content_hash or "", job.result_hash)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rembg_watch.api.verdict import About
+from rembg_watch.api.verdict import About, Charge
 from rembg_watch.dispatch.breaker import Breaker
 from rembg_watch.dispatch.holds import ALL, LATEST_CHECK, LATEST_PROFILE_CHECK, outbox_scope, profile_scope
 from rembg_watch.dispatch.report import Ended
@@ -131,8 +131,11 @@ class Reactions:
         self._holds.hold(ALL, kind, verdict.message, release, now=now, check_in=LATEST_CHECK)
 
     def _fault(self, verdict: Verdict, now: float) -> None:
+        if self._holds.has(ALL, "service"):
+            return  # under way when the hold began: the same trouble, not another one
+        paid = verdict.charge is not Charge.NOT_CHARGED
         with self._lock:
-            pause = self._breaker.fault(unreachable=verdict.code in UNREACHABLE)
+            pause = self._breaker.fault(unreachable=verdict.code in UNREACHABLE, paid=paid)
             self.on_trial = False
         if pause is not None:
             self._holds.hold(ALL, "service", verdict.message, verdict.hint, now=now, check_in=pause)

@@ -95,7 +95,8 @@ def _line(passage: Passage) -> Report:
     if job.result_hash is not None:  # what is paid for is delivered as it was asked for, whatever the profile says now
         if report := deliver_kept(passage):
             return report
-        job = passage.job = replace(job, result_hash=None, temp=None)
+        tools.store.forget_answer(job)
+        job = passage.job = replace(job, result_hash=None, result_size=None, temp=None, api_sent_at=None)
     if job.fingerprint != options.fingerprint or job.profile != profile.name:
         tools.store.use_profile(job, options.fingerprint, profile.name)
     with Photo(job) as photo:

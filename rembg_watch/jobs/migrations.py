@@ -57,6 +57,7 @@ def m001_jobs(db: Database) -> None:
         ) STRICT""")
     for index in (
         "jobs_ready ON jobs (priority DESC, id, folder, fingerprint) WHERE state = 'queued'",
+        "jobs_kept ON jobs (id) WHERE state = 'queued' AND result_hash IS NOT NULL",
         "jobs_waiting ON jobs (not_before) WHERE state = 'waiting'",
         "jobs_leased ON jobs (lease_until) WHERE state = 'running'",
         "jobs_known ON jobs (folder, dir, name, size, mtime_ns) WHERE current = 1",

@@ -93,6 +93,34 @@ class JobStore:
 
         return self._db.write(work)
 
+    def claim_kept(self, limit: int, now: float, lease_seconds: float, *, folders: Collection[str] = ()) -> list[Job]:
+        """Claim up to ``limit`` queued jobs whose paid answer is here already and only wants to be delivered."""
+
+        def work(connection: Connection) -> list[Job]:
+            rows = connection.execute(
+                "UPDATE jobs SET state = 'running', lease = lower(hex(randomblob(8))), lease_until = ?, updated_at = ?"
+                " WHERE id IN (SELECT id FROM jobs INDEXED BY jobs_kept"
+                " WHERE state = 'queued' AND result_hash IS NOT NULL"
+                + _without(folders, ())
+                + f" ORDER BY id LIMIT ?) RETURNING {COLUMNS}",
+                (now + lease_seconds, now, *map(names.to_text, folders), limit),
+            ).fetchall()
+            return sorted(map(job_of, rows), key=lambda job: job.id)
+
+        return self._db.write(work) if self._has_kept() else []
+
+    def _has_kept(self) -> bool:
+        return bool(
+            self._db.read(
+                "SELECT 1 FROM jobs INDEXED BY jobs_kept WHERE state = 'queued' AND result_hash IS NOT NULL LIMIT 1"
+            )
+        )
+
+    def forget_answer(self, job: Job) -> bool:
+        """Note that the paid answer that was written down is nowhere to be found: the photo has to be sent anew."""
+        lost = "result_hash = NULL, result_size = NULL, temp = NULL, api_sent_at = NULL"
+        return self._db.write(lambda connection: _step(connection, job, lost, ()))
+
     def next_due(self) -> float | None:
         """Give the time at which the next waiting job is due, or None."""
         rows = self._db.read("SELECT min(not_before) FROM jobs INDEXED BY jobs_waiting WHERE state = 'waiting'")

@@ -288,7 +288,8 @@ def test_every_fault_has_its_verdict(sandbox, kind, mib):
             assert verdict.charge is Charge.POSSIBLY
         assert sandbox.elsewhere == []
         assert [r.fault for r in sandbox.requests].count(kind) <= 1
-        client.remove(photo[: 1024 * 1024]).cleanup()
+        if kind != "wrong-length":  # what it sent too much may come at any time, and break the next request
+            client.remove(photo[: 1024 * 1024]).cleanup()
 
 
 def test_slow_answer_is_fine(client, sandbox):

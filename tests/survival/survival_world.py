@@ -105,7 +105,7 @@ class World:
                 "url": self.sandbox.url,
                 "usage_url": self.sandbox.usage_url,
                 "connect_timeout": 1,
-                "read_timeout": 1,
+                "read_timeout": 4,
                 **(api or {}),
             },
             "state_dir": str(self.state),

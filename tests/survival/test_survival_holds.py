@@ -190,7 +190,7 @@ def test_a_limit_over_a_kill(world):
 def test_the_usage_call_fails_or_lies(make_world, fault):
     """Whatever the usage call answers, no more is sent than the last good reading permits, and work goes on after it."""
     world = make_world(credits=8)
-    world.write_config(credits={"reserve": 3, "batch_size": 2, "max_staleness": 60})
+    world.write_config(api={"read_timeout": 1}, credits={"reserve": 3, "batch_size": 2, "max_staleness": 60})
     daemon = world.start(hurry=HURRY)
     world.put("0.png")
     until(lambda: world.states()["done"] == 1, what=world.tail)

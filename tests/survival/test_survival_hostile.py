@@ -178,6 +178,7 @@ def test_an_answer_that_is_a_bomb(world, monkeypatch, bomb):
 @pytest.mark.parametrize("fault", ["endless", "gzip-bomb", "slow", "stall-body", "wrong-length", "redirect"])
 def test_answers_that_mean_harm(world, fault):
     """Endless, packed, dripping, lying and leading answers: bounded in memory, bytes and time; the photo is delivered."""
+    world.write_config(api={"read_timeout": 1})
     world.sandbox.set(slow_seconds=0.4)
     world.sandbox.next(fault, fault)
     for number in range(3):

@@ -93,6 +93,7 @@ class Storm:
             (world.inbox / kind).mkdir()
         common = {"settle": 0.05, "rescan": 1}
         world.write_config(
+            api={"read_timeout": 1},
             workers=WORKERS,
             shutdown_grace=0.5,
             credits={"reserve": RESERVE, "batch_size": 8, "max_staleness": 5},

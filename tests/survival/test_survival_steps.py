@@ -239,6 +239,27 @@ def test_killed_again_when_the_answer_was_kept(world, second):
     assert len(world.sandbox.requests) == 1
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_kept_answer_is_delivered_while_everything_is_held(world, lost):
+    """What is paid for needs no credit: it is delivered though none is left. One that is lost waits like any other."""
+    world.sandbox.set_credits(1)
+    world.put("a.png")
+    world.run_until_killed(Step.MARKED_RECEIVED)
+    if lost:
+        (temp,) = world.outbox.rglob(".rembg-watch-*")
+        temp.unlink()
+    daemon = world.start()
+    if lost:
+        until(lambda: any(hold.kind == "credits" for hold in world.holds()))
+        until(lambda: world.job("a.png").result_hash is None)
+        until(lambda: world.states() == {"queued": 1})
+    else:
+        until(lambda: world.states()["done"])
+        at_rest(world)
+    world.stop(daemon)
+    assert seen(world) == (1, 1, 0)
+
+
 def test_killed_at_each_step_in_turn(world):
     """One photo, one kill after the other at every point that it gets to: it is delivered, and paid for once."""
     world.write_config(folder={"on_success": "archive", "archive": str(world.archive)})
