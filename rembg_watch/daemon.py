@@ -213,13 +213,10 @@ class Daemon:
         return self.dispatcher.fatal.exit_code if self.dispatcher.fatal else 0
 
     def _next_order(self) -> str:
-        while True:
-            self._order_beat = time.monotonic()
-            self._watchdog.feed()
-            try:
-                return self._orders.get(timeout=PULSE_SECONDS)
-            except queue.Empty:
-                continue
+        self._order_beat = float("inf")  # it may wait for months
+        order = self._orders.get()
+        self._order_beat = time.monotonic()
+        return order
 
     def _unwell(self) -> str | None:
         if self._stopping:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 2.0
 """How often the dispatcher looks at what others wrote into the database."""
+IDLE_LOOK_SECONDS = 4.0
+"""The same while there is nothing to do: an idle machine is woken less than once a second by all of us together."""
 TIDY_SECONDS = 30.0
 """How often sources that could not be tidied away are tried again."""
 TURN_SECONDS = 60.0
@@ -242,9 +244,10 @@ class Dispatcher:
     def _seconds_to_next(self) -> float:
         now = self._clock()
         times = [self._holds.next_check(), self._store.next_due()]
+        look = LOOK_SECONDS if self._crew.claimed() or self._store.ready() else IDLE_LOOK_SECONDS
         # What is due already and was not taken is held, or waits for a worker, who wakes us: only the future counts.
-        soonest = min((at for at in times if at is not None and at > now), default=now + LOOK_SECONDS)
-        return max(0.005, min(LOOK_SECONDS, soonest - now))
+        soonest = min((at for at in times if at is not None and at > now), default=now + look)
+        return max(0.005, min(look, soonest - now))
 
     def _take_in_orphans(self) -> None:
         while self._orphans:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rembg_watch.api.verdict import CODES, About, Charge, Verdict
 from rembg_watch.config.written import RetryConfig
-from rembg_watch.dispatch.breaker import FIRST_PAUSE, LONGEST_PAUSE, OPENS_AFTER, Breaker
+from rembg_watch.dispatch.breaker import FIRST_PAUSE, LONGEST_PAID_PAUSE, LONGEST_PAUSE, OPENS_AFTER, Breaker
 from rembg_watch.dispatch.contents import Contents
 from rembg_watch.dispatch.retry import MAX_PAID_TRIES, UNREACHABLE, Fail, Requeue, Wait, backoff, decide
 from rembg_watch.dispatch.walltime import JUMP_SECONDS, ClockWatch
@@ -103,6 +103,15 @@ def test_the_backoff_has_full_jitter_and_a_ceiling(attempts, base, most, jitter)
     assert 0 <= backoff(attempts, base, most, jitter) <= most
     assert backoff(1, base, most, 1.0) == min(most, base)
     assert backoff(2, base, most, 1.0) == min(most, 2 * base)
+
+
+@pytest.mark.parametrize(("paid", "longest"), [(False, LONGEST_PAUSE), (True, LONGEST_PAID_PAUSE)])
+def test_the_breaker_pauses_longer_where_a_try_may_cost(paid, longest):
+    """A service that takes the money and gives nothing is tried six times an hour at the end; a free one each minute."""
+    breaker = Breaker()
+    pauses = [breaker.fault(paid=paid) for _ in range(40)]
+    assert pauses[: OPENS_AFTER - 1] == [None] * (OPENS_AFTER - 1)
+    assert pauses[-1] == longest
 
 
 @given(st.lists(st.sampled_from(["fault", "unreachable", "success"]), max_size=60))
