@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ QUICK = Timings(quiet=1.0, incomplete=3.0, relook=3.0)
 """The slow way for somebody who waits for the end: shorter, with the same checks."""
 PATIENCE = 60.0
 """Seconds after which a drain leaves alone what is still being written."""
+GLANCE = 5.0
+"""Seconds for which a survey waits for what was just written to have been quiet for long enough."""
+_MARGIN = 0.02
 _ROOM = 20_000
 
 
@@ -150,29 +154,58 @@ def survey(
     *,
     adopt: Adopt | None = None,
     timings: Timings = QUICK,
+    patience: float = GLANCE,
     wall: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Surveyed]:
-    """Say of everything in the inboxes what a drain would do with it. Changes nothing and waits for nothing.
+    """Say of everything in the inboxes what a drain would do with it. Changes nothing.
 
-    How long a file has been quiet is taken from its last change by the wall clock. Of the ignored files of an inbox
-    the first thousand are told.
+    What was written so lately that it is too early to tell comes last: it is waited for, as a drain would, but for
+    ``patience`` seconds at most. How long a file has been quiet is taken from its last change by the wall clock. Of the
+    ignored files of an inbox the first thousand are told.
     """
+    fresh: list[tuple[Inbox, Found]] = []
     for inbox in _inboxes(folders):
         summary = Summary()
         known: list[str] = []
         for found in _scan(inbox, store, summary, known.append):
-            yield Surveyed(inbox.name, found.path, *_judge(inbox, found, adopt, timings, wall()))
+            judged = _judge(inbox, found, adopt, timings, wall())
+            if judged.again_at is not None and len(fresh) < _ROOM:
+                fresh.append((inbox, found))
+            else:
+                yield Surveyed(inbox.name, found.path, *judged[:3])
         for path in known:
             yield Surveyed(inbox.name, path, Verdict.KNOWN, "it is in the job table")
         for path, reason in summary.ignored:
             yield Surveyed(inbox.name, path, Verdict.IGNORED, reason)
         if inbox.health is not Health.OK:
             yield Surveyed(inbox.name, "", Verdict.UNREADABLE, inbox.message)
+    give_up = wall() + patience
+    for inbox, found in fresh:
+        while (judged := _judge(inbox, _now(inbox, found), adopt, timings, wall())).again_at is not None:
+            if judged.again_at > give_up:
+                break
+            sleep(max(judged.again_at - wall(), 0.0) + _MARGIN)
+        yield Surveyed(inbox.name, found.path, *judged[:3])
 
 
-def _judge(
-    inbox: Inbox, found: Found, adopt: Adopt | None, timings: Timings, now: float
-) -> tuple[Verdict, str] | tuple[Verdict, str, str]:
+class _Judged(NamedTuple):
+    """What would become of a file, and when it is worth asking again, if soon it might be something else."""
+
+    verdict: Verdict
+    reason: str = ""
+    profile: str = ""
+    again_at: float | None = None
+
+
+def _now(inbox: Inbox, found: Found) -> Found:
+    try:
+        return found._replace(status=os.stat(inbox.absolute(found.path), follow_symlinks=False))
+    except OSError:
+        return found  # gone: the next look tells
+
+
+def _judge(inbox: Inbox, found: Found, adopt: Adopt | None, timings: Timings, now: float) -> _Judged:
     folder, path = inbox.folder, inbox.absolute(found.path)
     identity = Identity.of(found.status)
     settle = folder.settle if timings.settle is None else timings.settle
@@ -180,23 +213,23 @@ def _judge(
     facts: Facts | None = None
     while True:
         match decide(Moment(How.FOUND, changed_at, settle, inbox.network, facts), now, timings):
-            case Wait(_, reason):
-                return Verdict.SETTLING, reason
+            case Wait(until, reason, incomplete):
+                return _Judged(Verdict.SETTLING, reason, again_at=None if incomplete else until)
             case Ready(None):
                 if found.before is None and folder.adopt_existing and adopt and adopt(folder, found.path, found.status):
-                    return Verdict.KNOWN, "its output already stands in place"
-                return Verdict.WOULD_SEND, "", folder.profile_for(found.path).name
+                    return _Judged(Verdict.KNOWN, "its output already stands in place")
+                return _Judged(Verdict.WOULD_SEND, profile=folder.profile_for(found.path).name)
             case Ready(refusal):
                 assert refusal is not None
-                return Verdict.REFUSED, f"{refusal.message} ({refusal.hint})"
+                return _Judged(Verdict.REFUSED, f"{refusal.message} ({refusal.hint})")
             case decision:
                 try:
                     if isinstance(decision, Look):
                         seen, facts = completeness.look(path, now)
                         if seen != identity:
-                            return Verdict.SETTLING, "it is just being changed"
+                            return _Judged(Verdict.SETTLING, "it is just being changed", again_at=now)
                     else:
                         assert facts is not None
                         facts = facts.with_decode(completeness.decode(path, identity))
                 except (Gone, NotAFile):
-                    return Verdict.SETTLING, "it is just being changed"
+                    return _Judged(Verdict.SETTLING, "it is just being changed")

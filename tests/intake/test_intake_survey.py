@@ -129,3 +129,27 @@ def test_a_survey_sees_what_would_be_adopted_and_what_is_fresh(desk, inbox, tmp_
     assert files["a.jpg"].verdict is Verdict.KNOWN
     assert told([folder_for(inbox, settle=60.0)], desk.store)["a.jpg"].verdict is Verdict.SETTLING
     assert told([folder_for(tmp_path / "nowhere")], desk.store)[""].verdict is Verdict.UNREADABLE
+
+
+def test_a_survey_waits_for_what_was_just_written(desk, inbox, folder_for, pic):
+    """Photos that were copied in a moment ago are told as a drain would handle them, not as too fresh to tell."""
+    for number in range(3):
+        (inbox / f"{number}.jpg").write_bytes(pic(seed=number))
+    (inbox / "camera.jpg").write_bytes(pic(seed=9) + b"trailing notes")
+    (inbox / "text.jpg").write_text("words, words and more words", encoding="utf-8")
+    files = told([folder_for(inbox, settle=0.3)], desk.store, timings=Timings(quiet=0.5))
+    assert {path: file.verdict for path, file in files.items()} == {
+        "0.jpg": Verdict.WOULD_SEND,
+        "1.jpg": Verdict.WOULD_SEND,
+        "2.jpg": Verdict.WOULD_SEND,
+        "camera.jpg": Verdict.WOULD_SEND,
+        "text.jpg": Verdict.REFUSED,
+    }
+
+
+def test_a_survey_does_not_wait_for_what_takes_longer(desk, inbox, folder_for, pic):
+    """A folder whose files must rest for a minute is told at once: its files are still settling."""
+    (inbox / "a.jpg").write_bytes(pic())
+    began = time.monotonic()
+    assert told([folder_for(inbox, settle=60.0)], desk.store)["a.jpg"].verdict is Verdict.SETTLING
+    assert time.monotonic() - began < 2.0
