@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -33,7 +35,7 @@ from rembg_watch.jobs.lock import StateLock
 from rembg_watch.jobs.outputs import Outputs
 from rembg_watch.jobs.steering import Steering
 from rembg_watch.jobs.store import JobStore
-from rembg_watch.notify import Watchdog, extend, notify, reloading
+from rembg_watch.notify import Watchdog, extend, notify, reloading, watchdog_seconds
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
@@ -118,6 +120,8 @@ class Daemon:
         )
         self.intake = Intake(config.folders, self.store, self.take_in, adopt=Adoption(self.outputs))
         self._orders: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        """Rings for each order, and for each signal as it comes. Never closed: a late signal must not ring elsewhere."""
         self._stopping = False
         self._next_pulse = 0.0
         self._next_prune = time.monotonic() + 60
@@ -198,7 +202,8 @@ class Daemon:
         """Run until a signal ends it; gives the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop_signal)
-        signal.signal(signal.SIGHUP, lambda *_: self._orders.put("reload"))
+        signal.signal(signal.SIGHUP, lambda *_: self._order("reload"))
+        signal.set_wakeup_fd(self._bell[1], warn_on_full_buffer=False)
         try:
             self.start()
             self.intake.start()
@@ -213,10 +218,26 @@ class Daemon:
         return self.dispatcher.fatal.exit_code if self.dispatcher.fatal else 0
 
     def _next_order(self) -> str:
-        self._order_beat = float("inf")  # it may wait for months
-        order = self._orders.get()
-        self._order_beat = time.monotonic()
-        return order
+        while True:
+            try:
+                order = self._orders.get_nowait()
+            except queue.Empty:
+                pass
+            else:
+                self._order_beat = time.monotonic()
+                return order
+            self._order_beat = float("inf")  # it may wait for months
+            self._watchdog.feed()
+            limit = watchdog_seconds()
+            # Not on the queue itself: a signal that comes right before such a wait is only seen after it.
+            select.select([self._bell[0]], [], [], None if limit is None else limit / 4)
+            with suppress(BlockingIOError):
+                os.read(self._bell[0], 4096)
+
+    def _order(self, what: str) -> None:
+        self._orders.put(what)
+        with suppress(OSError):  # full: it rings already; closed: nobody takes orders any more
+            os.write(self._bell[1], b"!")
 
     def _unwell(self) -> str | None:
         if self._stopping:
@@ -229,7 +250,7 @@ class Daemon:
         if self._stopping:
             os._exit(128 + number)  # asked twice: at once; the next start takes everything back
         self._stopping = True
-        self._orders.put("stop")
+        self._order("stop")
 
     def _say_ready(self) -> None:
         while not self.intake.first_scan_done.wait(1.0):
@@ -334,7 +355,7 @@ class Daemon:
             return
         self._next_pulse = now + PULSE_SECONDS
         if self.dispatcher.fatal is not None:
-            self._orders.put("fatal")
+            self._order("fatal")
         self._watchdog.feed()
         self._publish()
         if self._ready and not self._stopping and (summary := self._summary()) != self._said:
