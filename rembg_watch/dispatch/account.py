@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rembg_watch.dispatch.credits import Grant, Limits, Purse, day_start, month_start, permits
+from rembg_watch.dispatch.unseen import Unseen
 from rembg_watch.errors import ApiError
 from rembg_watch.jobs.ledger import UsageCheck
 
@@ -50,6 +51,7 @@ class Account:
         self._clock = clock
         self._lock = threading.Lock()
         self._purse = Purse()
+        self._unseen = Unseen()
         self._batch_left = 0
         self._warned = False
         self._failed_at: float | None = None
@@ -74,6 +76,7 @@ class Account:
         """
         with self._lock:
             self._purse.begin_reading()
+            self._unseen.begin_reading(self._purse.outstanding)
         at = self._clock()
         try:
             usage = self._client().membership_usage(billing_cycle=True)
@@ -82,12 +85,13 @@ class Account:
                 self._purse.fail_reading()
                 self._failed_at = self._clock()
             raise
-        # What an earlier process sent, a kill ago, the service may be about to count.
+        # What an earlier process sent, or we did, the service may be about to count.
         config = self._config()
-        patience = config.api.connect_timeout + config.api.read_timeout
-        unanswered = self._ledger.unanswered(at - patience, self._born)
+        since = at - config.api.connect_timeout - config.api.read_timeout
+        late = self._ledger.spent_between(since, self._born)
         with self._lock:
-            self._purse.end_reading(usage.available - unanswered, at, usage.period_end)
+            late += self._unseen.end_reading(usage.api_usage, usage.prepaid_credits, since)
+            self._purse.end_reading(usage.available - late, at, usage.period_end)
             self._batch_left = self._config().credits.batch_size
             self._failed_at = None
         if at - self._noted_at >= NOTE_SECONDS or at < self._noted_at:
@@ -166,6 +170,7 @@ class Account:
         """Follow a jump of the clock."""
         with self._lock:
             self._purse.shift(seconds, self._clock())
+            self._unseen.shift(seconds)
             self._failed_at = None
 
     def give(self, count: int) -> None:
@@ -183,3 +188,5 @@ class Account:
         """Count the end of a permit."""
         with self._lock:
             self._purse.end(spent=spent, was_sent=was_sent)
+            if spent:
+                self._unseen.spend(self._clock())

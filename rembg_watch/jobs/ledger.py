@@ -102,10 +102,16 @@ class Ledger:
             sql, values = sql + " AND folder = ?", (since, to_text(folder))
         return int(self._db.read(sql, values)[0][0])
 
-    def unanswered(self, since: float, before: float) -> int:
-        """Count the attempts from ``since`` until ``before`` (Unix seconds) whose end is not written down."""
-        sql = "SELECT count(*) FROM attempts WHERE sent_at >= ? AND sent_at < ? AND ended_at IS NULL"
-        return int(self._db.read(sql, (since, before))[0][0])
+    def spent_between(self, since: float, before: float) -> int:
+        """Count the images sent before ``before`` that were, or may have been, charged at ``since`` or later.
+
+        Unix seconds. One without an end counts by when it was sent; the service may count either kind only now.
+        """
+        sql = (
+            "SELECT count(*) FROM attempts WHERE sent_at >= ? AND sent_at < ? AND charge <> 'not charged'"
+            " AND coalesce(ended_at, sent_at) >= ?"
+        )
+        return int(self._db.read(sql, (since - RECENT_SECONDS, before, since))[0][0])
 
     def totals(self, since: float = 0.0, before: float = float("inf")) -> tuple[int, int]:
         """Count what was charged and what was possibly charged from ``since`` until ``before`` (Unix seconds)."""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import time
+from collections import deque
+
 import pytest
 from daemon_photos import photo
+
+from rembg_watch.sandbox import app
 
 
 def _fill(place, count, root=None, first=0, prefix=""):
@@ -205,3 +211,45 @@ def test_an_unsynced_billing_block_is_not_believed(place, sandbox, impatient):
         _quiet(place, sandbox, daemon)
         assert sandbox.charged == 6
         assert all(request.status == 200 for request in sandbox.requests)
+
+
+def test_what_is_charged_after_we_gave_up_is_not_sent_twice_from_the_reserve(place, sandbox, impatient):
+    """A request that timed out may be charged later: until it must have been, it counts against each reading."""
+    sandbox.set_credits(14)
+    sandbox.set(latency=2.5)
+    place.settings["api"]["read_timeout"] = 1
+    place.settings["api"]["connect_timeout"] = 1
+    place.settings["workers"] = 4
+    place.settings["credits"] = {"reserve": 10}
+    place.settings["retry"] = {"base_delay": 0.01, "max_attempts": 50}
+    _fill(place, 8)
+    with place.daemon() as daemon:
+        place.wait_until(lambda: sandbox.charged == 4)
+        _quiet(place, sandbox, daemon)
+        assert sandbox.credits_left == 10
+    assert place.ledger() == (0, 4)
+
+
+def test_a_usage_call_that_lags_behind(place, sandbox, impatient, monkeypatch):
+    """A service that counts a second late is not believed to have what was spent in that second."""
+    answer, account = app.usage_answer, sandbox._state.account
+    before = deque([(time.time(), copy.deepcopy(account))])
+
+    def lagging(_account, query, now):
+        while len(before) > 1 and before[1][0] <= now - 1:
+            before.popleft()
+        return answer(before[0][1], query, now)
+
+    monkeypatch.setattr(app, "usage_answer", lagging)
+    sandbox.set_credits(40)
+    before[0] = (time.time(), copy.deepcopy(account))
+    sandbox._state.on_request = lambda _received: before.append((time.time(), copy.deepcopy(account)))
+    place.settings["workers"] = 16
+    place.settings["credits"] = {"reserve": 10, "batch_size": 5}
+    sandbox.set(latency=0.05)
+    _fill(place, 60)
+    with place.daemon() as daemon:
+        place.wait_until(lambda: sandbox.charged >= 30)
+        _quiet(place, sandbox, daemon)
+        assert sandbox.credits_left == 10
+        assert place.ledger() == (30, 0)
