@@ -121,7 +121,7 @@ class Daemon:
         self.intake = Intake(config.folders, self.store, self.take_in, adopt=Adoption(self.outputs))
         self._orders: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        """Rings for each order, and for each signal as it comes. Never closed: a late signal must not ring elsewhere."""
+        """Rings for each order and each signal. Never closed: a late signal must not ring elsewhere."""
         self._stopping = False
         self._next_pulse = 0.0
         self._next_prune = time.monotonic() + 60
