@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import resource
 import sys
 from typing import Any, NoReturn
 
@@ -67,6 +68,7 @@ def report(error: RembgWatchError) -> None:
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with the exit code that README lists."""
     options: dict[str, Any] = {"args": argv} if argv is not None else {}
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the key
     try:
         cli.main(prog_name="rembg-watch", standalone_mode=True, **options)
     except RembgWatchError as error:
