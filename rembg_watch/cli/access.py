@@ -13,6 +13,7 @@ from rembg_watch.api.client import RembgClient
 from rembg_watch.api.options import Options
 from rembg_watch.config.key import VARIABLE
 from rembg_watch.config.load import find_config, load_config
+from rembg_watch.config.problems import in_words, value_shown
 from rembg_watch.config.written import ApiConfig
 from rembg_watch.errors import ConfigError
 from rembg_watch.printable import printable
@@ -73,7 +74,8 @@ def access_to(config: Config | None, url: str | None, env: Mapping[str, str]) ->
 
 
 def _said(error: ValidationError) -> str:
-    return error.errors()[0]["msg"].removeprefix("Value error, ")
+    first = error.errors()[0]
+    return in_words(first, value_shown(first["input"]))
 
 
 def options_of(config: Config | None, profile: str | None, flags: Mapping[str, Any], kind: Kind | None) -> Options:

@@ -50,6 +50,8 @@ def orders(sources: Sequence[str], out: str | None, extension: str) -> list[Orde
     """
     if sources.count(STREAM) > 1 or (out == STREAM and len(sources) > 1):
         raise click.UsageError("one picture at a time goes through '-'")
+    if out is not None and len(sources) > 1 and Path(out).suffix.lower() in _KINDS and not Path(out).is_dir():
+        raise click.UsageError(f"{printable(out)} is one picture, but there are {len(sources)}: name a folder with -o")
     taken = {_whole(source) for source in sources if source != STREAM}
     found = []
     for source in dict.fromkeys(sources):

@@ -119,6 +119,33 @@ def test_several_go_into_a_folder_under_names_of_their_own(remove, tmp_path):
     assert len(done.stdout.splitlines()) == 3
 
 
+def test_several_do_not_go_into_one_picture(remove, sandbox, tmp_path):
+    """Two photos and one file for -o is a slip: no folder of that name is made, and nothing is sent."""
+    draw(tmp_path / "a.jpg")
+    draw(tmp_path / "b.jpg")
+    done = remove("a.jpg", "b.jpg", "-o", "both.png")
+    assert done.returncode == 2
+    assert b"both.png is one picture" in done.stderr
+    assert not (tmp_path / "both.png").exists()
+    assert sandbox.charged == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (("--w", "20000"), b"--w: must be at most 10000, not 20000"),
+        (("--angle", "400"), b"--angle: must be at most 360, not 400"),
+        (("-f", "pngg"), b"--format: must be webp, png, jpeg or bmp, not 'pngg' (did you mean png?)"),
+    ],
+)
+def test_wrong_options_are_told_in_words(remove, tmp_path, typed, said):
+    """What is wrong with an option is said as for the config: the bound, the value, and what was probably meant."""
+    draw(tmp_path / "a.jpg")
+    done = remove("a.jpg", *typed)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
 def test_what_the_api_would_refuse_is_not_sent(remove, sandbox, tmp_path):
     """Text, an empty file and a picture that is too wide fail here, with the reason, and the others go on."""
     (tmp_path / "text.jpg").write_text("hello")
