@@ -75,17 +75,25 @@ def state(config: Config) -> Iterator[Finding]:
         )
         return
     file = directory / "jobs.db"
-    note = "is made at the first start" if standing != directory else "can be written"
+    note = ("is made at the first start" if standing != directory else "can be written") + _free(standing)
     if file.exists():
         try:
             Database(file, readonly=True).close()
         except StateError as wrong:
             yield fail("state_dir", wrong.message, wrong.hint, EXIT_CANT_WRITE)
             return
-        note = "holds jobs"
+        note = "holds jobs" + _free(standing)
     pid = running_pid(directory) if standing == directory else None
     yield ok("state_dir", f"{shown} {note}" + (f"; a daemon is running with it (process {pid})" if pid else ""))
     yield from _space("state_dir", standing)
+
+
+def _free(path: Path) -> str:
+    try:
+        stat = os.statvfs(path)
+    except OSError:
+        return ""
+    return f", {stat.f_bavail * stat.f_frsize / 1024**3:.1f} GB free"
 
 
 def _space(subject: str, path: Path) -> Iterator[Finding]:
@@ -190,7 +198,7 @@ def _target(subject: str, path: Path) -> Iterator[Finding]:
         hint = "Make room." if full else "Let the daemon's user write there, and see the unit's ReadWritePaths."
         yield fail(subject, f"{shown} can't be written: {error.strerror}", hint, EXIT_CANT_WRITE)
         return
-    yield ok(subject, f"{shown} can be written")
+    yield ok(subject, f"{shown} can be written{_free(path)}")
     yield from _space(subject, path)
 
 

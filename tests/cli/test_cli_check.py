@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -236,6 +237,13 @@ def test_no_inotify_instance_names_the_other_sysctl():
     found = findings.instances(free=False, limit=128)
     assert found is not None
     assert "fs.inotify.max_user_instances=512" in found.hint
+
+
+def test_free_disk_is_told(place, sandbox):
+    """The state directory's line and the outbox's each say how much room there is, also where there is enough."""
+    _, found = check(place)
+    for subject in ("state_dir", "outbox"):
+        assert re.search(r", [0-9.]+ GB free", found[subject][0][1])
 
 
 def test_disk_space_is_judged():
