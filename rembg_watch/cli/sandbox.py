@@ -75,7 +75,13 @@ def line(received: Received, credits_left: int) -> str:
 )
 @click.option("--prepaid", type=click.IntRange(0), default=0, show_default=True, help="Prepaid credits.")
 @click.option("--rate-limit", type=click.FloatRange(0, min_open=True), help="Requests a second; above it comes a 429.")
-@click.option("--fault", "faults", multiple=True, metavar="KIND:P", help="Let this go wrong with probability P (0..1).")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="KIND:P",
+    help="Let this go wrong with probability P (0..1), such as 500:0.1; as often as there are kinds.",
+)
 @click.option("--key", help="The only right key. Default: any but 'invalid' (401) and 'unverified' (403).")
 @click.option("--seed", type=int, help="The same faults in each run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses, and each request, as JSON.")
@@ -90,10 +96,19 @@ def command(
     seed: int | None,
     as_json: bool,
 ) -> None:
-    """Serve the RemBG.com API on 127.0.0.1, with credits that go down and faults on request.
+    r"""Serve the RemBG.com API on 127.0.0.1, with credits that go down and faults on request.
 
     It cuts out with a border-colour flood fill, which is good enough for a product on a plain backdrop. Nothing leaves
     this machine. /_sandbox/ shows what it has seen.
+
+    Kinds of faults; "-charged" takes the credit all the same:
+
+    \b
+      500 500-charged 502-html 503 504 504-charged 401 402 403 408
+      413 413-early 429 429-monthly 429-daily html json200 redirect
+      reset-before reset-after stall stall-charged stall-body slow
+      truncate short garbage empty endless wrong-length gzip-bomb
+      wrong-format wrong-size shrunk
     """
 
     def on_request(received: Received) -> None:

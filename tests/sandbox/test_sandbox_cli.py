@@ -75,6 +75,11 @@ def test_an_unknown_fault_is_wrong_usage():
     assert all(kind in words for kind in FAULTS)
 
 
+def test_the_help_names_every_fault():
+    """Nobody has to guess a kind first to be told which there are."""
+    assert set(FAULTS) <= set(run("--help").stdout.partition("Kinds of faults")[2].split())
+
+
 @pytest.mark.parametrize("fault", ["500", "500:often", ":0.5", "500:2", "500:-1"])
 def test_a_fault_needs_its_odds(fault):
     done = run("--fault", fault)
