@@ -6,6 +6,7 @@ The registry is in memory, where the dispatcher asks it all the time; every chan
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ FIRST_CHECK = 30.0
 LATEST_CHECK = 30.0
 """A hold that money or the network can end at any time is looked at this often, in seconds."""
 LATEST_PROFILE_CHECK = 3600.0
+AGAIN_SECONDS = 600.0
+"""A hold that comes again within this time of its end was not over: its probe saw less than the work needs."""
 
 log = structlog.get_logger()
 
@@ -55,6 +58,8 @@ class Holds:
         self._board = board
         self._lock = threading.Lock()
         self._held: dict[tuple[str, str], _Held] = {}
+        self._ended: dict[tuple[str, str], tuple[_Held, float]] = {}
+        """Holds that a probe ended, and when (monotonic seconds); the work has not shown yet that they are over."""
 
     def load(self, now: float) -> None:
         """Take over the holds of the run before: a pause stands, the others are looked at anew."""
@@ -82,11 +87,22 @@ class Holds:
     def hold(
         self, scope: str, kind: str, message: str, release: str, *, now: float, check_in: float | None = FIRST_CHECK
     ) -> None:
-        """Set a hold, or renew it. ``check_in``: seconds to the next probe; None where somebody else ends it."""
-        next_check = None if check_in is None else now + check_in
+        """Set a hold, or renew it. ``check_in``: seconds to the next probe; None where somebody else ends it.
+
+        One that comes again soon after a probe ended it goes on: since when it stands, and, for an outbox, how seldom
+        it is looked at.
+        """
         with self._lock:
             held = self._held.get((scope, kind))
             since = held.hold.since if held else now
+            ended, at = self._ended.pop((scope, kind), (None, 0.0))
+            if held is None and ended is not None and time.monotonic() - at < AGAIN_SECONDS:
+                since = min(now, ended.hold.since)
+                if check_in is not None and scope.startswith("outbox:"):
+                    check_in = max(check_in, min(LATEST_CHECK, 2 * ended.interval))
+            elif held is not None and check_in is not None and scope.startswith("outbox:"):
+                check_in = max(check_in, held.interval)  # what others had in flight is the same trouble
+            next_check = None if check_in is None else now + check_in
             hold = Hold(scope, kind, message, release, since, next_check)
             self._held[scope, kind] = _Held(hold, check_in or FIRST_CHECK)
         if held is None:
@@ -95,11 +111,13 @@ class Holds:
             self._board.hold(hold)
 
     def release(self, scope: str, kind: str | None = None) -> bool:
-        """End a hold, or every hold of a scope; False where there was none."""
+        """End a hold, or every hold of a scope; False where there was none: then what ended before is over indeed."""
         with self._lock:
             keys = [key for key in self._held if key[0] == scope and kind in (None, key[1]) and key != PAUSE]
             for key in keys:
-                del self._held[key]
+                self._ended[key] = (self._held.pop(key), time.monotonic())
+            if not keys:
+                self._ended = {key: ended for key, ended in self._ended.items() if key[0] != scope}
         for key in keys:
             log.info("hold.end", scope=key[0], kind=key[1])
             self._board.release(*key)

@@ -54,6 +54,31 @@ def test_a_hold_is_on_the_board_with_its_reason_and_keeps_its_beginning(bench):
     assert bench.board.holds() == []
 
 
+def test_a_hold_that_comes_again_was_not_over(bench):
+    """A probe that succeeds while the work does not neither resets since when it is held, nor makes it flap quickly."""
+    outbox = outbox_scope("/out")
+    for kind, scope in (("service", ALL), ("full", outbox)):
+        bench.holds.hold(scope, kind, "trouble", "wait", now=100.0, check_in=2.0)
+        bench.holds.release(scope, kind)
+        bench.holds.hold(scope, kind, "trouble", "wait", now=110.0, check_in=2.0)
+        bench.holds.release(scope, kind)
+        bench.holds.hold(scope, kind, "trouble", "wait", now=120.0, check_in=2.0)
+        bench.holds.hold(scope, kind, "trouble", "wait", now=120.0, check_in=2.0)  # another photo in flight
+    assert {(hold.kind, hold.since, hold.next_check) for hold in bench.board.holds()} == {
+        ("service", 100.0, 122.0),
+        ("full", 100.0, 128.0),
+    }
+
+
+def test_a_hold_that_comes_after_work_went_well_is_a_new_one(bench):
+    """A photo that was answered ends the trouble before: what comes then began then."""
+    bench.holds.hold(ALL, "key", "refused", "renew it", now=100.0)
+    bench.holds.release(ALL, "key")
+    _react(bench, ended=Ended.DONE)
+    bench.holds.hold(ALL, "key", "refused", "renew it", now=150.0)
+    assert [hold.since for hold in bench.board.holds()] == [150.0]
+
+
 def test_a_restart_keeps_pauses_and_held_profiles_and_looks_at_the_rest_anew(bench):
     """What a free look can tell is looked at; what a person or a paid try decides stands."""
     bench.board.hold(Hold(ALL, "pause", "stocktaking", "resume", 1.0))
