@@ -30,6 +30,8 @@ HEAD_BYTES = 32
 """How many bytes from the start :func:`sniff` and :func:`ending` want to see."""
 TAIL_BYTES = 64
 """How many bytes from the end :func:`ending` wants to see."""
+MAX_BYTES = 50 * 1024 * 1024
+"""The API's limit for a file that is sent."""
 MAX_SIDE = 10_000
 """The API's limit for width and height, in pixels."""
 _BLOCK = 32 * 1024

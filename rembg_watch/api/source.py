@@ -12,14 +12,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from rembg_watch.errors import PictureError, Refused, SourceError
-from rembg_watch.imagefile import HEAD_BYTES, MAX_SIDE, Header, read_header, sniff
+from rembg_watch.imagefile import HEAD_BYTES, MAX_BYTES, MAX_SIDE, Header, read_header, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_BYTES = 50 * 1024 * 1024
-"""The API's limit for a photo, "50 MB". The documentation does not say which megabyte; the larger is let through, as a
-refusal by the API costs nothing."""
 
 _DATA_URL = re.compile(r"\s*data:[^,]{0,200},", re.IGNORECASE)
 

@@ -60,7 +60,7 @@ class Claims:
         if self._crew.waiting() >= self._config().workers or not self._due():
             return []
         profiles = self._holds.scopes("profile:")
-        trial = next(iter(self._reactions.profiles_on_trial), None)
+        trial = next((profile for profile, job in self._reactions.trials.items() if job is None), None)
         one = self._reactions.on_trial or trial is not None
         if one and (self._reactions.on_trial and self._crew.claimed()):
             return []
@@ -71,8 +71,10 @@ class Claims:
         jobs: list[Job] = []
         if trial is not None and not self._reactions.on_trial:
             jobs = self._claim(1, folders, [held for held in profiles if held != trial], only=trial)
-            if not jobs:
-                self._reactions.profiles_on_trial.discard(trial)
+            if jobs:
+                self._reactions.trials[trial] = jobs[0].id
+            else:
+                self._reactions.trials.pop(trial, None)
         if not jobs:
             jobs = self._claim(1 if self._reactions.on_trial else count, folders, profiles)
         return jobs

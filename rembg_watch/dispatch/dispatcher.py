@@ -274,7 +274,10 @@ class Dispatcher:
         if report.ended is Ended.STATE:
             self._orphans.append(job)
         folder = self._config().folder(job.folder)
-        self.reactions.react(job, str(folder.outbox) if folder else None, report)
+        try:
+            self.reactions.react(job, str(folder.outbox) if folder else None, report)
+        except StateError as error:  # the hold stands in memory; only people can't see it yet
+            log.error("state.cannot_write", reason=error.message, hint=error.hint)
 
     def _turn(self, job: Job, fingerprint: str) -> None:
         folder = self._config().folder(job.folder)
@@ -283,8 +286,8 @@ class Dispatcher:
         def may_send() -> bool:
             if self._stopping or self._holds.has(ALL) or self._holds.has(held):
                 return False
-            on_trial = fingerprint in self.reactions.profiles_on_trial
-            return on_trial or not self._holds.has(f"profile:{fingerprint}")
+            tries_it = self.reactions.trials.get(fingerprint) == job.id
+            return tries_it or not self._holds.has(f"profile:{fingerprint}")
 
         self._crew.step_waits()
         self._line.wait(may_send)

@@ -59,7 +59,8 @@ class Reactions:
         self._lock = threading.Lock()
         self._breaker = Breaker()
         self.on_trial = False
-        self.profiles_on_trial: set[str] = set()
+        self.trials: dict[str, int | None] = {}
+        """By the fingerprint of a held profile: the job that tries it, or None where it is still to be claimed."""
         self._profile_checks: dict[str, float] = {}
 
     def healthy(self) -> bool:
@@ -77,7 +78,9 @@ class Reactions:
             self._judged(report.verdict, report)
         elif report.target is not None and outbox is not None:
             self.hold_outbox(outbox, report.target)
-        self.profiles_on_trial.discard(job.fingerprint)
+        for fingerprint, tries in list(self.trials.items()):
+            if tries == job.id:
+                self.trials.pop(fingerprint, None)
 
     def _worked(self, report: Report) -> None:
         fingerprint = report.fingerprint
@@ -113,7 +116,7 @@ class Reactions:
             before = self._profile_checks.get(fingerprint)
             standing = self._holds.has(profile_scope(fingerprint))
             # Answers to requests that were under way when the hold began are the same refusal, not another one.
-            if before is None or fingerprint in self.profiles_on_trial or not standing:
+            if before is None or fingerprint in self.trials or not standing:
                 before = PROFILE_CHECK if before is None else min(LATEST_PROFILE_CHECK, before * 2)
                 self._profile_checks[fingerprint] = before
         self._holds.hold(
@@ -182,7 +185,7 @@ class Reactions:
                     later = min(interval * 2, LATEST_CHECK)
                     self._holds.hold(hold.scope, error.code, error.message, error.hint, now=now, check_in=later)
             elif hold.scope.startswith("profile:"):
-                self.profiles_on_trial.add(hold.scope.removeprefix("profile:"))
+                self.trials.setdefault(hold.scope.removeprefix("profile:"), None)
                 self._holds.postpone(hold.scope, hold.kind, now, interval)
             else:
                 self._holds.release(hold.scope, hold.kind)

@@ -57,8 +57,7 @@ class Worker:
         folder = config.folder(job.folder)
         if folder is None:
             # Queued, where the dispatcher leaves it alone until the folder is back.
-            self._give_back(job, "folder", "its folder is not in the config any more")
-            return Report(Ended.REFUSED)
+            return self._give_back(job, "folder", "its folder is not in the config any more")
         passage = Passage(tools, job, folder, folder.profile_for(job.path))
         try:
             return _line(passage)
@@ -73,8 +72,7 @@ class Worker:
         except ApiError as error:
             return endings.judged(passage, error.verdict)
         except InterruptedError:
-            self._give_back(job)
-            return Report(Ended.REFUSED)
+            return self._give_back(job, sent=passage.sent_at > 0)
         except StateError as error:
             return Report(
                 Ended.STATE, sent=passage.sent_at > 0, spent=passage.spent, state=error, sent_at=passage.sent_at
@@ -83,9 +81,15 @@ class Worker:
             log.exception("job.crashed", job=job.id, path=printable(job.path))
             return endings.crashed(passage)
 
-    def _give_back(self, job: Job, code: str | None = None, message: str | None = None) -> None:
+    def _give_back(
+        self, job: Job, code: str | None = None, message: str | None = None, *, sent: bool = False
+    ) -> Report:
         now = self._tools.clock()
-        self._tools.store.end(job, State.QUEUED, now, code=code, message=message, keep_answer=True)
+        try:
+            self._tools.store.end(job, State.QUEUED, now, code=code, message=message, keep_answer=True)
+        except StateError as error:
+            return Report(Ended.STATE, sent=sent, state=error)
+        return Report(Ended.REFUSED, sent=sent)
 
 
 def _line(passage: Passage) -> Report:

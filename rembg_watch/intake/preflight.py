@@ -5,11 +5,8 @@ Source: the API's error table (type by signature, 0 bytes, 50 MB, 10000 px).
 
 from __future__ import annotations
 
-from rembg_watch.imagefile import MAX_SIDE, Header
+from rembg_watch.imagefile import MAX_BYTES, MAX_SIDE, Header
 from rembg_watch.jobs.model import Refusal
-
-MAX_BYTES = 50 * 1024 * 1024
-"""The API's limit for one picture, in bytes."""
 
 _EXPORT = "Export it as JPEG, PNG, WebP or BMP."
 _ISO_BRANDS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from rembg_watch.dispatch.photo import Photo
 from rembg_watch.dispatch.target import Targets, names_for
 from rembg_watch.errors import Refused, SourceChanged, SourceError
-from rembg_watch.jobs.model import Output
+from rembg_watch.imagefile import MAX_BYTES
+from rembg_watch.jobs.model import Output, Version
 from rembg_watch.jobs.outputs import record_output
 
 
@@ -31,6 +33,16 @@ def test_a_photo_gives_its_bytes_and_its_hash(bench, pic):
         assert photo.size == len(data)
         assert (photo.header.width, photo.header.height) == (80, 60)
         assert photo.hash() == first
+
+
+def test_a_photo_that_is_too_large_is_refused_here_too(bench, pic):
+    """A job that is asked for again by hand does not pass intake: what the API would refuse is still never sent."""
+    job = _job(bench, "a.jpg", pic())
+    path = bench.inbox / "a.jpg"
+    os.truncate(path, MAX_BYTES + 1)
+    status = path.stat()
+    with pytest.raises(Refused, match=r"50\.0 MB"):
+        Photo(replace(job, version=Version(status.st_size, status.st_mtime_ns)))
 
 
 @pytest.mark.parametrize("change", ["write", "touch", "truncate", "grow"])

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from rembg_watch.api.verdict import About, Charge, Verdict
 from rembg_watch.config.model import CreditsConfig
 from rembg_watch.dispatch.account import AGAIN_SECONDS, BATCH_SECONDS
+from rembg_watch.dispatch.claims import Claims
+from rembg_watch.dispatch.crew import Crew
 from rembg_watch.dispatch.holds import ALL, LATEST_CHECK, LATEST_PROFILE_CHECK, Holds, outbox_scope, profile_scope
 from rembg_watch.dispatch.reactions import OUTBOX_CHECK, PROFILE_CHECK
 from rembg_watch.dispatch.report import Ended, Report
 from rembg_watch.errors import ApiError, TargetError
-from rembg_watch.jobs.model import Hold
+from rembg_watch.jobs.model import Hold, State
 
 
 def _verdict(about, code="unknown", **more):
@@ -210,9 +212,10 @@ def test_a_refused_profile_is_tried_less_and_less_often(bench):
     for _ in range(8):
         bench.now = bench.holds.next_check()
         bench.reactions.probe()
-        assert bench.reactions.profiles_on_trial == {"f"}
+        assert bench.reactions.trials == {"f": None}
+        bench.reactions.trials["f"] = _job(bench).id
         _react(bench, refusal)
-        assert bench.reactions.profiles_on_trial == set()
+        assert bench.reactions.trials == {}
         expected = min(expected * 2, LATEST_PROFILE_CHECK)
         assert bench.holds.next_check() == bench.now + expected
     bench.now = bench.holds.next_check()
@@ -292,3 +295,34 @@ def test_what_is_under_way_counts_against_the_next_reading(bench):
     account.end(spent=False, was_sent=False)
     assert account.left() == 7
     assert account.outstanding() == 2
+
+
+def test_a_held_profile_is_tried_with_one_photo_a_check(bench):
+    """However many photos wait and workers are idle: none but the one is claimed until it is back."""
+    for number in range(5):
+        bench.arrive(f"{number}.jpg", b"bytes")
+    fingerprint = bench.profile.options.fingerprint
+    crew = Crew(lambda job: None, lambda job, report: None, lambda: None, bench.clock)
+    claims = Claims(
+        lambda: bench.config,
+        bench.store,
+        bench.ledger,
+        bench.account,
+        bench.holds,
+        bench.reactions,
+        crew,
+        None,
+        bench.clock,
+    )
+    refusal = _verdict(About.PROFILE, "options")
+    _react(bench, refusal, fingerprint)
+    assert claims.next_batch() == []
+    for _ in range(2):
+        bench.now = bench.holds.next_check()
+        bench.reactions.probe()
+        (tried,) = claims.next_batch()
+        assert bench.reactions.trials == {fingerprint: tried.id}
+        assert claims.next_batch() == []
+        bench.store.end(tried, State.QUEUED, bench.now)
+        _react(bench, refusal, fingerprint, job=tried)
+        assert claims.next_batch() == []
