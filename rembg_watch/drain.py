@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SERVICE_PATIENCE = 20.0
 """Seconds for which a drain waits for a service that is down before it gives up."""
+PACE_PATIENCE = 300.0
+"""Seconds for which it waits where the service asked to wait."""
 _LOOK = 0.2
 
 log = structlog.get_logger()
@@ -69,7 +71,7 @@ def blocking(holds: list[Hold], now: float) -> bool:
     for hold in holds:
         if hold.scope != "all":
             continue
-        patience = SERVICE_PATIENCE if hold.kind in {"service", "usage"} else 0.0
+        patience = {"service": SERVICE_PATIENCE, "usage": SERVICE_PATIENCE, "pace": PACE_PATIENCE}.get(hold.kind, 0.0)
         if now - hold.since >= patience:
             return True
     return False

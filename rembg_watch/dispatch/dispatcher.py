@@ -47,6 +47,7 @@ IDLE_LOOK_SECONDS = 4.0
 """The same while there is nothing to do: an idle machine is woken less than once a second by all of us together."""
 TIDY_SECONDS = 30.0
 """How often sources that could not be tidied away are tried again."""
+TIDY_AT_ONCE = 100
 TURN_SECONDS = 60.0
 """What a turn of the dispatcher may take at most, besides a usage call."""
 
@@ -114,6 +115,7 @@ class Dispatcher:
         self._thread = threading.Thread(target=self._run, name="dispatch", daemon=True)
         self._seen_change = -1
         self._next_tidy = 0.0
+        self._tidy_after = 0
         self.beat = time.monotonic()
         self.fatal: StateError | None = None
         """Why the dispatcher gave up, or None."""
@@ -306,11 +308,16 @@ class Dispatcher:
         now = time.monotonic()
         if now < self._next_tidy:
             return
-        self._next_tidy = now + TIDY_SECONDS
-        for job in self._store.untidy():
+        jobs = self._store.untidy(self._tidy_after, TIDY_AT_ONCE)
+        done = False
+        for job in jobs:
             folder = self._config().folder(job.folder)
             if folder is not None and job.tidy is not None:
-                self._tidy(job, folder, job.tidy)
+                done = self._tidy(job, folder, job.tidy) is None or done
+        full = len(jobs) == TIDY_AT_ONCE
+        # From where this page ended, so that a hundred sources that can't be tidied don't stand before all others.
+        self._tidy_after = jobs[-1].id if full else 0
+        self._next_tidy = now if full and done else now + TIDY_SECONDS
 
     def tidy_now(self) -> None:
         """Tidy at the next turn, as jobs ended without a worker (refused or adopted files)."""

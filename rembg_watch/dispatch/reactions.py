@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from rembg_watch.dispatch.outboxes import Outboxes
     from rembg_watch.dispatch.report import Report
     from rembg_watch.errors import TargetError
-    from rembg_watch.jobs.model import Job
+    from rembg_watch.jobs.model import Hold, Job
 
 PROFILE_CHECK = 60.0
 """Seconds to the first try of a held profile; doubled each time it is refused again."""
 OUTBOX_CHECK = 2.0
 """Seconds to the first look at a held outbox, which costs next to nothing; doubled up to ``LATEST_CHECK``."""
+LONG_WAIT = 30.0
+"""Seconds of a ``Retry-After`` from which on it is shown as a hold."""
 USAGE_CHECK = 10.0
 """Seconds to the next try where the credits can't be read and nothing may be sent without."""
 
@@ -97,6 +99,7 @@ class Reactions:
         match verdict.about:
             case About.PACE:
                 self._line.refused(report.sent_at, verdict.retry_after)
+                self._hold_pace(verdict, now)
             case About.IMAGE:
                 self._line.accepted(report.sent_at)
                 with self._lock:
@@ -109,6 +112,14 @@ class Reactions:
                 self._hold_account(verdict, now)
             case About.SERVICE | About.UNKNOWN:
                 self._fault(verdict, now)
+
+    def _hold_pace(self, verdict: Verdict, now: float) -> None:
+        """Show a long wait that the service asks for; a short one is the line's business alone."""
+        wait = verdict.retry_after or 0.0
+        if wait > LONG_WAIT:
+            self._holds.hold(
+                ALL, "pace", verdict.message, f"the service asked to wait {wait:.0f} s", now=now, check_in=wait
+            )
 
     def _hold_profile(self, fingerprint: str, verdict: Verdict, now: float) -> None:
         fields = "; ".join(f"{error.field}: {error.message}" for error in verdict.fields)
@@ -198,17 +209,22 @@ class Reactions:
         except ApiError as error:
             kind = "key" if error.verdict.about is About.ACCOUNT else "service"
             for hold in self._holds.all():
-                if hold.scope == ALL and hold.kind != "pause":
+                if hold.scope == ALL and hold.kind != "pause" and not _is_waited_out(hold, now):
                     self._holds.postpone(ALL, hold.kind, now, LATEST_CHECK)
             if kind == "key":
                 self._hold_account(error.verdict, now)
             return
         grant = self._account.grant()
         for hold in self._holds.all():
-            if hold.scope != ALL or hold.kind == "pause":
+            if hold.scope != ALL or hold.kind == "pause" or _is_waited_out(hold, now):
                 continue
             if hold.kind in {"credits", "daily-limit", "monthly-limit"} and grant.count <= 0:
                 self._holds.postpone(ALL, hold.kind, now, LATEST_CHECK)
                 continue
             self._holds.release(ALL, hold.kind)
             self.on_trial = True
+
+
+def _is_waited_out(hold: Hold, now: float) -> bool:
+    """Tell whether this is a wait that the service asked for and that is not over: no probe ends it sooner."""
+    return hold.kind == "pace" and hold.next_check is not None and hold.next_check > now

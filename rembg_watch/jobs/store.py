@@ -305,9 +305,11 @@ class JobStore:
 
     # -- after the end
 
-    def untidy(self, limit: int = 100) -> list[Job]:
-        """Give ended jobs whose source is still to be archived, deleted or moved."""
-        rows = self._db.read(f"SELECT {COLUMNS} FROM jobs WHERE tidy IS NOT NULL ORDER BY id LIMIT ?", (limit,))
+    def untidy(self, after: int = 0, limit: int = 100) -> list[Job]:
+        """Give ended jobs whose source is still to be archived, deleted or moved, with numbers above ``after``."""
+        rows = self._db.read(
+            f"SELECT {COLUMNS} FROM jobs WHERE tidy IS NOT NULL AND id > ? ORDER BY id LIMIT ?", (after, limit)
+        )
         return [job_of(row) for row in rows]
 
     def tidied(self, job: Job) -> None:

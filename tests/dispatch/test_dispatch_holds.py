@@ -17,7 +17,7 @@ from rembg_watch.dispatch.holds import ALL, LATEST_CHECK, LATEST_PROFILE_CHECK, 
 from rembg_watch.dispatch.reactions import OUTBOX_CHECK, PROFILE_CHECK
 from rembg_watch.dispatch.report import Ended, Report
 from rembg_watch.errors import ApiError, TargetError
-from rembg_watch.jobs.model import Hold, State
+from rembg_watch.jobs.model import Hold, State, Tidy
 
 
 def _verdict(about, code="unknown", **more):
@@ -326,3 +326,29 @@ def test_a_held_profile_is_tried_with_one_photo_a_check(bench):
         bench.store.end(tried, State.QUEUED, bench.now)
         _react(bench, refusal, fingerprint, job=tried)
         assert claims.next_batch() == []
+
+
+def test_a_long_wait_that_the_service_asks_for_is_shown(bench):
+    """An hour of Retry-After is a hold with its time; no probe of something else ends it sooner; a short one is none."""
+    _react(bench, replace(_verdict(About.PACE, "too-fast"), retry_after=10.0))
+    assert _kinds(bench) == set()
+    _react(bench, replace(_verdict(About.PACE, "too-fast"), retry_after=3600.0))
+    assert _kinds(bench) == {(ALL, "pace")}
+    bench.holds.hold(ALL, "service", "down", "nothing", now=bench.now, check_in=5.0)
+    bench.now += 6
+    bench.reactions.probe()
+    assert _kinds(bench) == {(ALL, "pace")}
+    bench.now += 3600
+    bench.reactions.probe()
+    assert _kinds(bench) == set()
+    assert bench.reactions.on_trial
+
+
+def test_sources_that_cant_be_tidied_dont_stand_before_the_others(bench):
+    """The table is gone through page by page."""
+    for number in range(5):
+        bench.arrive(f"{number}.jpg", b"bytes")
+        bench.store.end(bench.claim(), State.FAILED, bench.now, tidy=Tidy.MOVE_FAILED)
+    first = bench.store.untidy(limit=3)
+    second = bench.store.untidy(first[-1].id, limit=3)
+    assert [job.path for job in (*first, *second)] == [f"{number}.jpg" for number in range(5)]
