@@ -201,7 +201,7 @@ def test_what_must_not_be_sent_is_not_sent_and_says_why(place, sandbox, hurried)
             open_file.write(photo(8)[:500])
             open_file.flush()
             reasons = place.wait_until(shown, 25, lambda: (place.states(), daemon.intake.unready()))
-            daemon._publish(force=True)
+            daemon._publish(last=True)
             listed = place.cli_json("jobs", "list", "--limit", "100")
             status = place.cli_json("status")
         told = {job["path"]: job["message"] for job in listed["jobs"] if job["state"] == "failed"}

@@ -158,5 +158,5 @@ def test_systemd_hung_walk(world: World, monkeypatch: pytest.MonkeyPatch, *, net
 def test_systemd_hung_reload_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Orders are not taken any more: not even SIGTERM's."""
     world.start()
-    monkeypatch.setattr(world.daemon, "_order_beat", time.monotonic() - 301)
+    monkeypatch.setattr(world.daemon._orders, "beat", time.monotonic() - 301)
     assert world.daemon._unwell() == "a reload hangs for 301 s"

@@ -12,10 +12,9 @@ import threading
 import time
 from pathlib import Path
 
-from rembg_watch import daemon as daemon_module
 from rembg_watch import logs
 from rembg_watch.config.load import load_config
-from rembg_watch.daemon import Daemon
+from rembg_watch.daemon import Daemon, life, orders
 from rembg_watch.dispatch import dispatcher
 from rembg_watch.dispatch.steps import Step
 from rembg_watch.intake import intake, watcher
@@ -51,7 +50,7 @@ def main() -> None:
         dispatcher.lease_seconds = lambda _config: SECONDS
     intake.TURN_SECONDS = intake.IDLE_SECONDS + SECONDS
     intake.WALK_SECONDS = SECONDS * 2
-    daemon_module.ORDER_SECONDS = daemon_module.PULSE_SECONDS + SECONDS
+    orders.ORDER_SECONDS = life.PULSE_SECONDS + SECONDS
     daemon = Daemon(config, at=lambda step: forever() if part == "worker" and step is Step.READ else None)
     if part == "dispatcher":
         daemon.dispatcher._look_outside = forever
