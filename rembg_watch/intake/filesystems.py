@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-_MOUNTINFO = "/proc/self/mountinfo"
+MOUNTINFO = "/proc/self/mountinfo"
 _NETWORK = frozenset(
     (
         *(
@@ -91,7 +91,7 @@ class MountTable:
     def __init__(self) -> None:
         self._file: IO[str] | None = None
         try:
-            self._file = open(_MOUNTINFO, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - kept open
+            self._file = open(MOUNTINFO, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - kept open
         except OSError:  # no /proc: everything counts as local
             return
         self._poll = select.poll()

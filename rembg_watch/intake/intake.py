@@ -17,11 +17,12 @@ from watchdog.events import DirCreatedEvent, DirDeletedEvent, DirMovedEvent, Fil
 
 from rembg_watch.intake import completeness
 from rembg_watch.intake.completeness import Gone, NotAFile
-from rembg_watch.intake.gate import Gate
+from rembg_watch.intake.gate import NEVER, Gate
 from rembg_watch.intake.inbox import Health, Inbox, RootStatus
 from rembg_watch.intake.letters import Left, Offer, Scanned
-from rembg_watch.intake.patrol import Patrol, Rounds
+from rembg_watch.intake.patrol import Patrol
 from rembg_watch.intake.readiness import How, Timings
+from rembg_watch.intake.roots import Rounds
 from rembg_watch.intake.watcher import News, paths_of
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-IDLE_SECONDS = 5.0
-"""How long the deciding thread sleeps where nothing is due: its sign of life is never older while it is well."""
 SILENT_SECONDS = 30.0
 """After how long without an answer from a filesystem an inbox is called silent."""
 TURN_SECONDS = 300.0
@@ -93,8 +92,9 @@ class Intake:
         self._mail: deque[Letter] = deque()
         self._wake = threading.Event()
         self._stopping = False
-        self._beat = clock()
-        self._turned = self._beat
+        self._busy_since = NEVER
+        """When the deciding thread began its turn; it may sleep for months before the next one."""
+        self._turned = clock()
         self._patrol = Patrol(
             folders, store, self._send, self._send, self._has_room, clock=clock, rounds=rounds or Rounds()
         )
@@ -112,7 +112,6 @@ class Intake:
     def start(self) -> None:
         """Start watching, then scan. Call it in the main thread: it also sees to the signal of broken leases."""
         completeness.ignore_lease_signal()
-        self._beat = self._clock()
         for thread in self._threads:
             thread.start()
 
@@ -144,16 +143,9 @@ class Intake:
         return self._patrol.first_scan_done
 
     @property
-    def heartbeat(self) -> float:
-        """When the deciding thread last showed life, on the monotonic clock; minus infinity if a thread has died."""
-        if not self._stopping and not all(thread.is_alive() for thread in self._threads):
-            return float("-inf")
-        return self._beat
-
-    @property
     def silence(self) -> float:
-        """For how many seconds the thread that walks through the inboxes has been at one folder, or silent else."""
-        return self._clock() - self._patrol.beat
+        """For how many seconds the thread that walks through the inboxes has been at one folder; 0 while it sleeps."""
+        return max(0.0, self._clock() - self._patrol.busy_since)
 
     def waits_for(self) -> str | None:
         """Name the inbox on a network filesystem that has not answered for a while, or None."""
@@ -170,7 +162,7 @@ class Intake:
         for thread in self._threads:
             if not thread.is_alive():
                 return f"the thread {thread.name} has died"
-        if (seconds := self._clock() - self._beat) > TURN_SECONDS:
+        if (seconds := self._clock() - self._busy_since) > TURN_SECONDS:
             return f"intake hangs: it has been at one turn for {seconds:.0f} s"
         if (seconds := self.silence) > WALK_SECONDS and self.waits_for() is None:
             return f"the walk through the inboxes hangs, and the observer with it, for {seconds:.0f} s"
@@ -188,7 +180,7 @@ class Intake:
 
     def roots(self) -> list[RootStatus]:
         """Say how each inbox is."""
-        silence = self._clock() - self._patrol.beat
+        silence = self.silence
         visited = self._patrol.visiting
         return [
             RootStatus(
@@ -231,10 +223,11 @@ class Intake:
                 self._wake.wait(0.5)
 
     def _turn(self) -> None:
-        self._beat = self._clock()
         pause = 0.0 if self._mail else self._gate.next_due() - self._clock()
         if pause > 0:
-            self._wake.wait(min(pause, IDLE_SECONDS))
+            self._busy_since = NEVER
+            self._wake.wait(None if pause == NEVER else pause)
+        self._busy_since = self._clock()
         if (early := self._turned + GATHER_SECONDS - self._clock()) > 0:
             time.sleep(min(early, GATHER_SECONDS))
         self._wake.clear()
@@ -278,6 +271,8 @@ class Intake:
         match event:
             case DirDeletedEvent():
                 deserted.add(inbox)
+                if source == inbox.root:
+                    self._patrol.look_now()
             case DirCreatedEvent():
                 self._visit(inbox, source, How.FOUND, recursive=False)
             case DirMovedEvent():

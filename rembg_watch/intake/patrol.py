@@ -1,4 +1,4 @@
-"""The thread that walks: it watches the inboxes, sees whether they are still there, and scans them.
+"""The thread that walks: it sees whether the inboxes are still there, and scans them.
 
 Everything that may block on a slow or dead filesystem is here, so that the thread that owns the candidates never does
 for an inbox that nobody uses.
@@ -6,20 +6,17 @@ for an inbox that nobody uses.
 
 from __future__ import annotations
 
-import stat as statmodes
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
-from rembg_watch.intake import watcher
-from rembg_watch.intake.coverage import Coverage
-from rembg_watch.intake.filesystems import MountTable, mount_of, mounts_below
+from rembg_watch.intake.bell import Bell
 from rembg_watch.intake.inbox import Health, Inbox, Mode, inboxes_of
 from rembg_watch.intake.letters import Left, Offer, Scanned
 from rembg_watch.intake.readiness import How
+from rembg_watch.intake.roots import Root, Roots, Rounds
 from rembg_watch.intake.scanner import Found, Summary, scan
 from rembg_watch.intake.visits import Visit, Visits
 from rembg_watch.printable import printable
@@ -29,7 +26,8 @@ if TYPE_CHECKING:
 
     from rembg_watch.config.model import Folder
     from rembg_watch.intake.candidate import KnownFiles
-    from rembg_watch.intake.filesystems import Mount
+    from rembg_watch.intake.coverage import Coverage
+    from rembg_watch.intake.watcher import News
 
 log = structlog.get_logger()
 
@@ -37,34 +35,8 @@ BATCH = 500
 """How many found files are handed on at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rounds:
-    """How often to do what, in seconds. The defaults are the daemon's."""
-
-    health: float = 2.0
-    """Between looks at each root."""
-    poll: float = 5.0
-    """Between scans of folders that could not be watched."""
-    made_folder: float = 1.0
-    """From the making of a folder to a second look into it."""
-    revive: float = 30.0
-    """Between attempts to get an inotify instance."""
-
-
 class Stopped(Exception):
     """The patrol is to end, or the inbox is gone."""
-
-
-@dataclass
-class _Root:
-    """What an inbox was when it was set up."""
-
-    coverage: Coverage
-    identity: tuple[int, int] | None = None
-    mounts: tuple[Mount, ...] = ()
-    is_mount: bool = False
-    next_scan: float = 0.0
-    scanned: bool = False
 
 
 class Patrol:
@@ -75,7 +47,7 @@ class Patrol:
         folders: Iterable[Folder],
         store: KnownFiles,
         post: Callable[[Offer | Scanned | Left], None],
-        post_news: Callable[[watcher.News], None],
+        post_news: Callable[[News], None],
         has_room: Callable[[], bool],
         *,
         clock: Callable[[], float],
@@ -83,7 +55,8 @@ class Patrol:
     ) -> None:
         self.inboxes = inboxes_of(folders)
         self.first_scan_done = threading.Event()
-        self.beat = clock()
+        self.busy_since = clock()
+        """When it last showed life; infinity while it sleeps."""
         self.visiting: Inbox | None = None
         self.overflows = 0
         self._store = store
@@ -91,45 +64,44 @@ class Patrol:
         self._has_room = has_room
         self._clock = clock
         self._rounds = rounds
-        self._watcher = watcher.Watcher(post_news, self._on_overflow)
-        self._next_start = 0.0
-        self._watching = False
-        self._mounts = MountTable()
-        self._table: list[Mount] = []
-        self._roots: dict[Inbox, _Root] = {}
+        self._roots = Roots(post_news, self._on_overflow, clock=clock, rounds=rounds)
         self._visits = Visits()
         self._on_visit = False
         self._stop = threading.Event()
-        self._wake = threading.Event()
+        self._bell = Bell()
         self._rescan = False
         self._overflowed = False
         self._new_folders: list[Folder] | None = None
 
     # -- from other threads
 
+    def look_now(self) -> None:
+        """See whether the inboxes are still there."""
+        self._bell.ring()
+
     def rescan_now(self) -> None:
         """Scan everything as soon as possible."""
         self._rescan = True
-        self._wake.set()
+        self._bell.ring()
 
     def replace_folders(self, folders: Iterable[Folder]) -> None:
         """Look after these folders from now on."""
         self._new_folders = list(folders)
-        self._wake.set()
+        self._bell.ring()
 
     def visit(self, inbox: Inbox, directory: str, how: How, *, recursive: bool) -> None:
         """Scan a folder of an inbox soon: at once if it was moved in, else when it had time to fill."""
         due = self._clock() + (0.0 if how is How.MOVED else self._rounds.made_folder)
         self._visits.add(Visit(inbox, directory, due, recursive, how))
-        self._wake.set()
+        self._bell.ring()
 
     def stop(self) -> None:
         self._stop.set()
-        self._wake.set()
+        self._bell.ring()
 
     def _on_overflow(self) -> None:
         self._overflowed = True
-        self._wake.set()
+        self._bell.ring()
 
     # -- the thread
 
@@ -144,29 +116,27 @@ class Patrol:
                     log.exception("intake.patrol_failed", hint="it goes on; everything is scanned to be sure")
                     self._rescan = True
                     self._stop.wait(1.0)
-                self._wake.wait(self._pause())
-                self._wake.clear()
+                pause = self._pause()
+                self.busy_since = float("inf")
+                self._bell.wait(pause)
         finally:
-            self._watcher.stop()
-            self._mounts.close()
+            self._roots.close()
 
     def _pause(self) -> float:
-        now = self._clock()
         times = [self._visits.next_due()]
-        for root in self._roots.values():
+        for root in self._roots:
             times += (root.next_scan, root.coverage.next_poll, root.coverage.next_compare)
-        return min(max(min(times) - now, 0.01), self._rounds.health)
+        longest = self._rounds.calm if self._roots.are_calm() else self._rounds.health
+        return min(max(min(times) - self._clock(), 0.01), longest)
 
     def _round(self) -> None:
-        self.beat = self._clock()
+        self.busy_since = self._clock()
         if self._new_folders is not None:
             self._take_new_folders()
-        self._keep_watcher()
-        mounts_changed = self._mounts.changed()
-        if mounts_changed or not self._table:
-            self._table = self._mounts.read()
+        self._roots.prepare()
         for inbox in self.inboxes:
-            self._visit_root(inbox, mounts_changed=mounts_changed)
+            self.visiting = inbox
+            self._roots.look(inbox)
         self._make_visits()
         everything, self._rescan = self._rescan, False
         overflowed, self._overflowed = self._overflowed, False
@@ -191,106 +161,15 @@ class Patrol:
 
     def _breathe(self) -> None:
         """Between two folders of a long scan: show life, end if asked to, and see to what is urgent."""
-        self.beat = self._clock()
+        self.busy_since = self._clock()
         if self._stop.is_set() or (self.visiting is not None and self.visiting.gone):
             raise Stopped
         if not self._on_visit:
             self._make_visits()
 
-    # -- the watcher
-
-    def _keep_watcher(self) -> None:
-        if self._watcher.alive or self._clock() < self._next_start:
-            return
-        if self._watching:
-            log.error("intake.watcher_died", hint="it is started again and everything is scanned")
-        was_watching, self._watching = self._watching, False
-        self._next_start = self._clock() + self._rounds.revive
-        self._watcher.stop()
-        try:
-            self._watcher.start()
-            self._watching = True
-        except OSError as error:
-            hint = f"raise {watcher.INSTANCE_SYSCTL}; everything is scanned instead"
-            log.warning("intake.no_inotify", error=str(error), hint=hint)
-        if self._watching or was_watching:
-            for root in self._roots.values():
-                root.identity = None  # watched anew, then scanned
-
-    # -- the roots
-
-    def _visit_root(self, inbox: Inbox, *, mounts_changed: bool) -> None:
-        self.visiting = inbox
-        root = self._roots.get(inbox)
-        if root is None:
-            rounds = self._rounds
-            coverage = Coverage(inbox, self._watcher.watched_inodes, rounds.made_folder, rounds.poll)
-            root = self._roots[inbox] = _Root(coverage)
-        mount = mount_of(inbox.root, self._table)
-        inbox.network = mount is not None and mount.is_network  # before the first touch, which may block
-        try:
-            status = Path(inbox.root).stat()
-        except OSError as error:
-            self._lose(
-                inbox, root, Health.MISSING, f"{error.strerror}: create or mount it; it is looked for all the time"
-            )
-            return
-        if not statmodes.S_ISDIR(status.st_mode):
-            self._lose(inbox, root, Health.MISSING, "it is not a folder")
-            return
-        mounts = mounts_below(inbox.root, self._table)
-        is_mount = mount is not None and mount.point == inbox.root
-        if root.is_mount and not is_mount:
-            self._lose(
-                inbox,
-                root,
-                Health.UNMOUNTED,
-                "what was mounted here is gone: mount it again, or reload the config if the folder is now a local one",
-            )
-            return
-        identity = (status.st_dev, status.st_ino)
-        deaf = (
-            mounts_changed and inbox.mode is not Mode.SCAN and status.st_ino not in self._watcher.watched_inodes()
-        ) or (inbox.mode is not Mode.SCAN and not self._watcher.hears(inbox))
-        if identity == root.identity and mounts == root.mounts and not deaf:
-            return
-        came_back = root.identity is None or inbox.health is not Health.OK
-        root.identity, root.mounts, root.is_mount = identity, mounts, is_mount
-        self._set_up(inbox, root, network=mount is not None and mount.is_network)
-        if root.scanned:
-            log.warning("intake.root_back" if came_back else "intake.root_changed", folder=printable(inbox.name))
-
-    def _lose(self, inbox: Inbox, root: _Root, health: Health, message: str) -> None:
-        if inbox.health is health and inbox.message == message:
-            return
-        log.error("intake.root_lost", folder=printable(inbox.name), health=health.value, message=message)
-        inbox.health, inbox.message = health, message
-        root.identity = None
-        root.coverage.clear()
-        root.next_scan = float("inf")
-        self._watcher.unwatch(inbox)
-
-    def _set_up(self, inbox: Inbox, root: _Root, *, network: bool) -> None:
-        """Watch first; the scan that follows then sees whatever came before."""
-        wanted = inbox.folder.watch
-        inbox.network = network
-        inbox.mode = Mode.SCAN if wanted == "scan" or (network and wanted == "auto") else Mode.EVENTS
-        inbox.health, inbox.message = Health.OK, ""
-        root.coverage.clear()
-        root.next_scan = 0.0
-        self._watcher.unwatch(inbox)
-        if inbox.mode is Mode.EVENTS:
-            try:
-                self._watcher.watch(inbox)
-            except OSError as error:
-                inbox.mode = Mode.SCAN
-                inbox.message = f"can't be watched ({error.strerror or error}) and is scanned instead: raise " + (
-                    watcher.WATCH_SYSCTL if self._watcher.alive else watcher.INSTANCE_SYSCTL
-                )
-
     # -- scans
 
-    def _scan_root(self, inbox: Inbox, root: _Root, *, expected: bool) -> None:
+    def _scan_root(self, inbox: Inbox, root: Root, *, expected: bool) -> None:
         self.visiting = inbox
         summary = Summary()
         # What a periodic scan finds where all is watched is something that the events missed.
@@ -326,7 +205,7 @@ class Patrol:
                 while not self._has_room():
                     if self._stop.wait(0.02):
                         raise Stopped
-                    self.beat = self._clock()
+                    self.busy_since = self._clock()
         if batch:
             self._post(Offer(inbox, batch, how, by_rescan))
 
@@ -385,10 +264,8 @@ class Patrol:
                 kept.append(new)
         for inbox in set(self.inboxes).difference(kept):
             inbox.gone = True
-            self._watcher.unwatch(inbox)
-            self._roots.pop(inbox, None)
+            self._roots.forget(inbox)
             self._post(Left(inbox))
-        for root in self._roots.values():
-            root.is_mount = False
+        self._roots.take_unmounted()
         self.inboxes = kept
         self._rescan = True

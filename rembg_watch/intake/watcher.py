@@ -40,7 +40,7 @@ from rembg_watch.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from watchdog.observers.api import ObservedWatch
+    from watchdog.observers.api import EventEmitter, ObservedWatch
     from watchdog.observers.inotify_c import InotifyEvent
 
     from rembg_watch.intake.inbox import Inbox
@@ -119,6 +119,7 @@ class Watcher:
         self._inotify: _Inotify | None = None
         self._observer: _Observer | None = None
         self._watches: dict[Inbox, ObservedWatch] = {}
+        self._emitters: dict[Inbox, EventEmitter] = {}
 
     def start(self) -> None:
         """Start without any inbox. Raises OSError where no inotify instance is to be had."""
@@ -136,6 +137,7 @@ class Watcher:
             self._observer.join()
         self._observer = self._inotify = None
         self._watches.clear()
+        self._emitters.clear()
 
     @property
     def alive(self) -> bool:
@@ -154,24 +156,23 @@ class Watcher:
             raise OSError("no inotify instance")
         handler = _Append(inbox, self._post)
         try:
-            self._watches[inbox] = self._observer.schedule(
-                handler, inbox.root, recursive=inbox.folder.recursive, event_filter=FILTER
-            )
+            watch = self._observer.schedule(handler, inbox.root, recursive=inbox.folder.recursive, event_filter=FILTER)
         except OSError as error:
             log.warning("intake.cannot_watch", folder=printable(inbox.name), error=str(error))
             raise
+        self._watches[inbox] = watch
+        self._emitters[inbox] = next(emitter for emitter in self._observer.emitters if emitter.watch is watch)
 
     def unwatch(self, inbox: Inbox) -> None:
         watch = self._watches.pop(inbox, None)
+        self._emitters.pop(inbox, None)
         if watch is not None and self._observer is not None:
             self._observer.unschedule(watch)
 
     def hears(self, inbox: Inbox) -> bool:
         """Tell whether the inbox's own thread still runs; it ends when the root is deleted."""
-        watch = self._watches.get(inbox)
-        if watch is None or self._observer is None:
-            return False
-        return any(emitter.watch is watch and emitter.is_alive() for emitter in self._observer.emitters)
+        emitter = self._emitters.get(inbox)
+        return emitter is not None and emitter.is_alive()
 
     def watched_inodes(self) -> set[int]:
         """Give the inode numbers of all folders that the kernel watches for us, as it says itself.

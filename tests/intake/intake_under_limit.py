@@ -16,7 +16,7 @@ from rembg_watch.api.options import Options
 from rembg_watch.config.model import Folder, Profile
 from rembg_watch.intake.inbox import Mode
 from rembg_watch.intake.intake import Intake
-from rembg_watch.intake.patrol import Rounds
+from rembg_watch.intake.roots import Rounds
 
 
 class Nothing:
@@ -40,7 +40,7 @@ def main(place: Path) -> int:
         (inbox / f"{number:02}").mkdir(parents=True)
     arrivals = []
     folder = Folder(inbox, place / "outbox", Profile("plain", Options()))
-    intake = Intake([folder], Nothing(), arrivals.extend, rounds=Rounds(health=0.1, poll=0.3))
+    intake = Intake([folder], Nothing(), arrivals.extend, rounds=Rounds(health=0.1, calm=0.1, poll=0.3))
     intake.start()
     intake.first_scan_done.wait(10)
     data = BytesIO()

@@ -125,7 +125,7 @@ def test_systemd_hung_dispatcher_is_named(world: World, monkeypatch: pytest.Monk
 
 def test_systemd_hung_intake_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread that decides about files does not turn."""
-    monkeypatch.setattr(intake, "TURN_SECONDS", intake.IDLE_SECONDS + 0.5)
+    monkeypatch.setattr(intake, "TURN_SECONDS", 0.5)
     monkeypatch.setattr(world.daemon.intake._gate, "step", world.hang)
     world.start()
     assert world.reason("intake").startswith("intake hangs")
@@ -144,7 +144,7 @@ def test_systemd_hung_walk(world: World, monkeypatch: pytest.MonkeyPatch, *, net
         inbox.network = network
         world.hang()
 
-    monkeypatch.setattr(patrol, "_visit_root", visit)
+    monkeypatch.setattr(patrol._roots, "look", visit)
     if network:
         deadline = time.monotonic() + 15
         while world.daemon.intake.silence < 3.5 and time.monotonic() < deadline:

@@ -48,7 +48,7 @@ def main() -> None:
         dispatcher._longest_turn = lambda _config: dispatcher.LOOK_SECONDS + SECONDS
     elif part == "worker":
         dispatcher.lease_seconds = lambda _config: SECONDS
-    intake.TURN_SECONDS = intake.IDLE_SECONDS + SECONDS
+    intake.TURN_SECONDS = SECONDS
     intake.WALK_SECONDS = SECONDS * 2
     orders.ORDER_SECONDS = life.PULSE_SECONDS + SECONDS
     daemon = Daemon(config, at=lambda step: forever() if part == "worker" and step is Step.READ else None)
@@ -61,8 +61,8 @@ def main() -> None:
     elif part == "stop":
         daemon.stop = forever
     elif part == "slow-start":
-        visit, pauses = daemon.intake._patrol._visit_root, iter([SLOW])
-        daemon.intake._patrol._visit_root = lambda *a, **k: (time.sleep(next(pauses, 0)), visit(*a, **k))
+        visit, pauses = daemon.intake._patrol._roots.look, iter([SLOW])
+        daemon.intake._patrol._roots.look = lambda *a, **k: (time.sleep(next(pauses, 0)), visit(*a, **k))
     elif part == "interpreter":
         threading.Thread(target=hold_the_interpreter, daemon=True).start()
     elif part in {"observer", "walk"}:
@@ -73,16 +73,16 @@ def main() -> None:
 def end_observer(daemon: Daemon, part: str) -> None:
     """Let the thread that carries events die of an exception, as one in a handler makes it."""
     daemon.intake.first_scan_done.wait()
-    patrol = daemon.intake._patrol
+    roots = daemon.intake._patrol._roots
     if part == "walk":
-        patrol._keep_watcher = forever
-    observer, dispatch = patrol._watcher._observer, watcher._Append.dispatch
+        roots.prepare = forever
+    observer, dispatch = roots._watcher._observer, watcher._Append.dispatch
     watcher._Append.dispatch = lambda *_: sys.exit()
     while observer.is_alive():
         Path(daemon.config.folders[0].outbox.parent, f"{part}-in", "news.tmp").write_text("news")
         time.sleep(0.05)
     watcher._Append.dispatch = dispatch
-    patrol._next_start = 0.0  # as it is half a minute after a start
+    roots._next_start = 0.0  # as it is half a minute after a start
 
 
 main()

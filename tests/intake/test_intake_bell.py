@@ -1,0 +1,53 @@
+"""The sleep of the walking thread, and what ends it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+
+from rembg_watch.intake.bell import Bell
+
+
+def slept(bell, seconds):
+    start = time.monotonic()
+    bell.wait(seconds)
+    return time.monotonic() - start
+
+
+def test_a_ring_ends_the_wait():
+    """From another thread, at once."""
+    bell = Bell()
+    ringer = threading.Timer(0.05, bell.ring)
+    ringer.start()
+    assert slept(bell, 20) < 10
+    ringer.join()
+
+
+def test_no_ring_is_lost_and_none_counts_twice():
+    """What rang while nobody waited ends the next wait, but that one only."""
+    bell = Bell()
+    for _ in range(1000):
+        bell.ring()
+    assert slept(bell, 20) < 10
+    assert slept(bell, 0.1) >= 0.09
+
+
+def test_it_sleeps_for_as_long_as_it_was_told():
+    """Without a ring it is the time that ends the wait."""
+    assert slept(Bell(), 0.1) >= 0.09
+
+
+def test_a_bell_leaves_nothing_open():
+    """Its files are closed with the last reference to it: as long as anybody can ring it, a ring does no harm."""
+    before = set(os.listdir("/proc/self/fd"))
+    bell = Bell()
+    ring = bell.ring
+    del bell
+    gc.collect()
+    ring()
+    assert len(os.listdir("/proc/self/fd")) > len(before)
+    del ring
+    gc.collect()
+    assert set(os.listdir("/proc/self/fd")) == before
