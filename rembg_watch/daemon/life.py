@@ -19,7 +19,7 @@ from rembg_watch.daemon.signs import Signs
 from rembg_watch.dispatch.account import Account
 from rembg_watch.dispatch.dispatcher import Dispatcher
 from rembg_watch.dispatch.holds import Holds, inbox_scope
-from rembg_watch.errors import StateError
+from rembg_watch.errors import ApiError, StateError
 from rembg_watch.intake.adoption import Adoption
 from rembg_watch.intake.inbox import Health
 from rembg_watch.intake.intake import Intake
@@ -172,6 +172,19 @@ class Daemon:
         self._ready = True
         notify(READY=1, STATUS="watching")
         log.info("ready")
+        self._look_ahead()  # only now: nobody waits for the network before we are ready
+
+    def _look_ahead(self) -> None:
+        """Ask about the account: who mistyped the key learns it at once, and not with the first photo. It is free."""
+        try:
+            self.account.look_ahead()
+        except ApiError as error:
+            if not self._stopping:
+                self.dispatcher.reactions.look_failed(error)
+        except StateError as error:
+            if not self._stopping:
+                log.error("state.cannot_write", reason=error.message, hint=error.hint)
+        self.dispatcher.wake()
 
     def stop(self) -> None:
         """End in good order: take nothing in, let what is in flight finish, give the rest back."""
@@ -217,6 +230,8 @@ class Daemon:
         self.intake.rescan_now()
         make_targets(config, self.board)
         self.dispatcher.reload()
+        if (old.api, old.key) != (config.api, config.key):
+            threading.Thread(target=self._look_ahead, name="look", daemon=True).start()
         log.info("reloaded", folders=len(config.folders), workers=config.workers)
 
     # -- what comes in

@@ -55,6 +55,10 @@ class Account:
         self._batch_left = 0
         self._warned = False
         self._failed_at: float | None = None
+        self._asked: RembgClient | None = None
+        """With which key the last usage call was made, however it ended."""
+        self._call = threading.Lock()
+        self._ahead = False
         self._noted_at = 0.0
         self._born = clock()
 
@@ -74,12 +78,36 @@ class Account:
         Raises:
             ApiError: no reading was to be had; the one before stands.
         """
+        with self._call:
+            return self._read()
+
+    def look_ahead(self) -> None:
+        """Take the first reading with a new key before a photo needs it; nothing where that is done or under way.
+
+        Raises:
+            ApiError: no reading was to be had.
+        """
+        if self._asked is self._client() or not self._call.acquire(blocking=False):
+            return
+        try:
+            self._ahead = True
+            self._read()
+        finally:
+            self._ahead = False
+            self._call.release()
+
+    def is_looking_ahead(self) -> bool:
+        """Tell whether another thread reads at this moment: nobody else should, and wait for it."""
+        return self._ahead
+
+    def _read(self) -> int:
         with self._lock:
             self._purse.begin_reading()
             self._unseen.begin_reading(self._purse.outstanding)
-        at = self._clock()
+        at, client = self._clock(), self._client()
+        self._asked = client
         try:
-            usage = self._client().membership_usage(billing_cycle=True)
+            usage = client.membership_usage(billing_cycle=True)
         except ApiError:
             with self._lock:
                 self._purse.fail_reading()
@@ -139,7 +167,9 @@ class Account:
             )
 
     def needs_reading(self) -> bool:
-        """Tell whether the batch is used up, or its reading too old to begin another image on it."""
+        """Tell whether the batch is used up, its reading too old to begin another image on it, or of another key."""
+        if self._asked is not self._client():
+            return True
         with self._lock:
             balance = self._purse.balance
             if balance is not None and self._failed_at is not None and self._clock() - self._failed_at < AGAIN_SECONDS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from rembg_watch.dispatch.credits import next_day
+from rembg_watch.dispatch.credits import day_start
 from rembg_watch.dispatch.holds import ALL, LATEST_CHECK, inbox_scope
 from rembg_watch.errors import ApiError
 
@@ -55,7 +55,7 @@ class Claims:
 
     def next_batch(self) -> list[Job]:
         """Claim the next batch if the workers will soon be out of work; gives what may be sent, or nothing."""
-        if self._holds.has(ALL):
+        if self._holds.has(ALL) or self._account.is_looking_ahead():  # that ends soon, with a reading, and wakes us
             return self._paid_already()
         if self._crew.waiting() >= self._config().workers or not self._due():
             return []
@@ -147,7 +147,7 @@ class Claims:
             if job.folder not in left:
                 out = self._crew.claimed(job.folder)
                 # What is claimed may be sent and in the ledger as well: counting it twice errs on the safe side.
-                spent = self._ledger.spent_since(next_day(now) - 86400, job.folder)
+                spent = self._ledger.spent_since(day_start(now), job.folder)
                 left[job.folder] = folder.daily_limit - spent - out
             if left[job.folder] > 0:
                 left[job.folder] -= 1
@@ -160,7 +160,8 @@ class Claims:
                 f"the folder's daily limit of {folder.daily_limit} images is reached",
                 "a new UTC day, or a higher daily_limit",
                 now=now,
-                check_in=1.0 if self._crew.claimed(job.folder) else next_day(now) - now,
+                check_in=1.0,
+                until_tomorrow=not self._crew.claimed(job.folder),
             )
         return kept
 

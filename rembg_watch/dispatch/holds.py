@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from rembg_watch.dispatch.credits import next_day
 from rembg_watch.jobs.board import PAUSE
 from rembg_watch.jobs.model import Hold
 
@@ -49,6 +50,7 @@ def inbox_scope(inbox: str) -> str:
 class _Held:
     hold: Hold
     interval: float
+    until_tomorrow: bool = False
 
 
 class Holds:
@@ -85,9 +87,19 @@ class Holds:
             log.info("paused" if PAUSE in standing else "resumed", reason=getattr(standing.get(PAUSE), "message", None))
 
     def hold(
-        self, scope: str, kind: str, message: str, release: str, *, now: float, check_in: float | None = FIRST_CHECK
+        self,
+        scope: str,
+        kind: str,
+        message: str,
+        release: str,
+        *,
+        now: float,
+        check_in: float | None = FIRST_CHECK,
+        until_tomorrow: bool = False,
     ) -> None:
         """Set a hold, or renew it. ``check_in``: seconds to the next probe; None where somebody else ends it.
+
+        ``until_tomorrow``: it is looked at as the UTC day ends on the wall clock, whatever that is set to meanwhile.
 
         One that comes again soon after a probe ended it goes on: since when it stands, and, for an outbox, how seldom
         it is looked at.
@@ -102,9 +114,9 @@ class Holds:
                     check_in = max(check_in, min(LATEST_CHECK, 2 * ended.interval))
             elif held is not None and check_in is not None and scope.startswith("outbox:"):
                 check_in = max(check_in, held.interval)  # what others had in flight is the same trouble
-            next_check = None if check_in is None else now + check_in
+            next_check = next_day(now) if until_tomorrow else None if check_in is None else now + check_in
             hold = Hold(scope, kind, message, release, since, next_check)
-            self._held[scope, kind] = _Held(hold, check_in or FIRST_CHECK)
+            self._held[scope, kind] = _Held(hold, check_in or FIRST_CHECK, until_tomorrow)
         if held is None:
             log.warning("hold.begin", scope=scope, kind=kind, reason=message, release=release)
         if held is None or (held.hold.message, held.hold.next_check) != (message, next_check):
@@ -132,6 +144,7 @@ class Holds:
             old = held.hold
             held.hold = hold = Hold(scope, kind, old.message, old.release, old.since, now + seconds)
             held.interval = seconds
+            held.until_tomorrow = False
         self._board.hold(hold)
 
     def look_now(self, now: float) -> None:
@@ -145,9 +158,13 @@ class Holds:
         """Follow a jump of the clock. A hold that was set after it is looked at when it would have been, or sooner."""
         with self._lock:
             for held in self._held.values():
-                if held.hold.next_check is not None:
+                if held.hold.next_check is None:
+                    continue
+                if held.until_tomorrow:
+                    later = min(held.hold.next_check, next_day(now))
+                else:
                     later = min(held.hold.next_check + seconds, now + held.interval)
-                    held.hold = replace(held.hold, next_check=later)
+                held.hold = replace(held.hold, next_check=later)
 
     def due(self, now: float) -> list[tuple[Hold, float]]:
         """Give the holds whose probe is due, with the seconds that they were apart so far."""

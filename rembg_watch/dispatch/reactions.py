@@ -160,10 +160,18 @@ class Reactions:
             outbox_scope(outbox), error.code, error.message, error.hint, now=self._clock(), check_in=OUTBOX_CHECK
         )
 
+    def look_failed(self, error: ApiError) -> None:
+        """Draw the conclusions from a usage call that nothing waited for: only a refusal is a reason to hold."""
+        verdict = error.verdict
+        if _is_refusal(verdict):
+            self._hold_account(verdict, self._clock())
+        else:
+            log.warning("credits.unreadable", reason=verdict.message, hint="It is asked again with the next photo.")
+
     def usage_failed(self, error: ApiError, *, usable: bool) -> None:
         """Draw the conclusions from a usage call that brought no reading; ``usable``: an older one still serves."""
         verdict, now = error.verdict, self._clock()
-        if verdict.about in (About.ACCOUNT, About.CREDITS):
+        if _is_refusal(verdict):
             self._hold_account(verdict, now)
         elif not usable:
             self._holds.hold(
@@ -200,31 +208,53 @@ class Reactions:
                 self._holds.postpone(hold.scope, hold.kind, now, interval)
             else:
                 self._holds.release(hold.scope, hold.kind)
-        if money:
+        if money and not self._account.is_looking_ahead():
             self._probe_account(now)
 
     def _probe_account(self, now: float) -> None:
+        error = None
         try:
             self._account.read()
-        except ApiError as error:
-            kind = "key" if error.verdict.about is About.ACCOUNT else "service"
-            for hold in self._holds.all():
-                if hold.scope == ALL and hold.kind != "pause" and not _is_waited_out(hold, now):
-                    self._holds.postpone(ALL, hold.kind, now, LATEST_CHECK)
-            if kind == "key":
-                self._hold_account(error.verdict, now)
-            return
-        grant = self._account.grant()
+        except ApiError as failed:
+            error = failed
+        grant = self._account.grant()  # where the call failed: on the last reading, for as long as that serves
         for hold in self._holds.all():
-            if hold.scope != ALL or hold.kind == "pause" or _is_waited_out(hold, now):
+            if hold.scope != ALL or hold.kind == "pause" or _is_not_over(hold, now):
                 continue
-            if hold.kind in {"credits", "daily-limit", "monthly-limit"} and grant.count <= 0:
+            if error is not None and not (grant.count > 0 and _ends_unread(hold.kind, error.verdict)):
+                self._still_held(hold, error.verdict, now)
+            elif hold.kind in {"credits", "daily-limit", "monthly-limit"} and grant.count <= 0:
                 self._holds.postpone(ALL, hold.kind, now, LATEST_CHECK)
-                continue
-            self._holds.release(ALL, hold.kind)
-            self.on_trial = True
+            else:
+                self._holds.release(ALL, hold.kind)
+                self.on_trial = True
+        if error is not None and _is_refusal(error.verdict):
+            self._hold_account(error.verdict, now)
+
+    def _still_held(self, hold: Hold, verdict: Verdict, now: float) -> None:
+        """Go on with a hold whose probe failed; one on the service tells the newest trouble with it."""
+        if hold.kind not in {"service", "usage"} or _is_refusal(verdict):
+            self._holds.postpone(ALL, hold.kind, now, LATEST_CHECK)
+            return
+        message = f"the credits can't be read: {verdict.message}" if hold.kind == "usage" else verdict.message
+        self._holds.hold(ALL, hold.kind, message, verdict.hint, now=now, check_in=LATEST_CHECK)
 
 
-def _is_waited_out(hold: Hold, now: float) -> bool:
-    """Tell whether this is a wait that the service asked for and that is not over: no probe ends it sooner."""
-    return hold.kind == "pace" and hold.next_check is not None and hold.next_check > now
+def _is_refusal(verdict: Verdict) -> bool:
+    return verdict.about in (About.ACCOUNT, About.CREDITS)
+
+
+def _is_not_over(hold: Hold, now: float) -> bool:
+    """Tell whether this is a wait of its own length that goes on: the probe of another hold does not end it sooner."""
+    return hold.kind in {"pace", "service"} and hold.next_check is not None and hold.next_check > now
+
+
+def _ends_unread(kind: str, verdict: Verdict) -> bool:
+    """Tell whether a hold may end though the usage call failed, as the last reading allows to send.
+
+    A service that did answer the call may well take a photo: one goes first, as always. Where nobody answered, that is
+    the same trouble still. A refused key, or credits that were used up, are newer than the last reading.
+    """
+    if _is_refusal(verdict) or kind in {"key", "credits"}:
+        return False
+    return kind != "service" or (verdict.status is not None and verdict.code not in UNREACHABLE)
