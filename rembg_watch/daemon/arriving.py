@@ -27,7 +27,12 @@ def enqueue(arrivals: Iterable[Arrival], config: Config, store: JobStore) -> boo
     with_wishes = [_with_wish(arrival, config.folder(arrival.folder)) for arrival in arrivals]
     outcomes = store.enqueue(with_wishes, time.time())
     for arrival, outcome in zip(with_wishes, outcomes, strict=True):
-        where = {"folder": printable(arrival.folder), "path": printable(arrival.path)}
+        where = {
+            "folder": printable(arrival.folder),
+            "path": printable(arrival.path),
+            "profile": arrival.profile,
+            "bytes_in": arrival.version.size,
+        }
         if outcome is Accepted.REFUSED and arrival.refusal is not None:
             log.warning("job.refused", **where, code=arrival.refusal.code, reason=arrival.refusal.message)
         elif outcome is Accepted.ADOPTED:

@@ -43,6 +43,8 @@ def unreadable(passage: Passage, error: SourceError) -> Report:
 
 def refused(passage: Passage, error: Refused) -> Report:
     _fail(passage, error.code, error.message, error.hint)
+    size = passage.job.version.size
+    log.warning("job.refused", **passage.canonical(), bytes_in=size, code=error.code, reason=error.message)
     return Report(Ended.REFUSED, sent=passage.sent_at > 0, failed=True)
 
 
