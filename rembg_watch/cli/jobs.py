@@ -44,13 +44,16 @@ def list_(config_path: str | None, state: str | None, folder: str | None, limit:
     from rembg_watch.jobs.model import State  # noqa: PLC0415
     from rembg_watch.jobs.steering import Steering  # noqa: PLC0415
 
-    jobs, unready = [], []
+    jobs, unready, tries = [], [], {}
     with options.reading(config) as database:
         inboxes = options.all_inboxes(config, database)
         inbox = None if folder is None else options.find_inbox(folder, inboxes)
         if database is not None and state not in NOT_JOBS:
             wanted = None if state is None else State(state)
-            jobs = Steering(database).select(state=wanted, folder=inbox, limit=limit + 1)
+            steering = Steering(database)
+            jobs = steering.select(state=wanted, folder=inbox, limit=limit + 1)
+            if as_json:
+                tries = {job.id: len(steering.attempts(job.id)) for job in jobs[:limit]}
         if database is not None and (state is None or state in NOT_JOBS):
             unready = [
                 file
@@ -60,7 +63,8 @@ def list_(config_path: str | None, state: str | None, folder: str | None, limit:
     more = len(jobs) > limit or len(unready) > limit
     jobs, unready = jobs[:limit], unready[:limit]
     if as_json:
-        show.emit({"jobs": list(map(job_dict, jobs)), "not_jobs_yet": list(map(unready_dict, unready)), "more": more})
+        listed = [job_dict(job, tries[job.id]) for job in jobs]
+        show.emit({"jobs": listed, "not_jobs_yet": list(map(unready_dict, unready)), "more": more})
         return
     show.show(list_page(jobs, unready, inboxes, time.time()))
     if more:
@@ -86,7 +90,7 @@ def show_(config_path: str | None, number: int, *, as_json: bool) -> None:
             sys.exit(EXIT_SOME_FAILED)
         attempts, outputs = steering.attempts(number), steering.outputs(job)
     if as_json:
-        shown: dict[str, Any] = job_dict(job)
+        shown: dict[str, Any] = job_dict(job, len(attempts))
         shown["attempts_made"] = list(map(attempt_dict, attempts))
         shown["outputs"] = list(map(output_dict, outputs))
         show.emit({"job": shown})

@@ -21,12 +21,15 @@ HOW = {
 }
 
 
-def job_dict(job: Job) -> dict[str, Any]:
-    """Give a job as JSON shows it: without the lease, which is nobody's business."""
+def job_dict(job: Job, attempts: int) -> dict[str, Any]:
+    """Give a job as JSON shows it: without the lease, which is nobody's business.
+
+    ``attempts``: how often it was sent. The job itself counts only the faults that may make it fail in the end.
+    """
     shown = asdict(job)
     shown |= shown.pop("version")
     del shown["lease"]
-    return shown
+    return shown | {"attempts": attempts, "faults": job.attempts}
 
 
 def attempt_dict(attempt: Attempt) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from rembg_watch.jobs.model import State, Unready
+from rembg_watch.jobs.ledger import AttemptEnd
+from rembg_watch.jobs.model import Charge, State, Unready
 
 EVIL = os.fsdecode(b"[red]a\x1b[31m\n\xff.jpg")
 
@@ -111,6 +112,22 @@ def test_attempt_without_an_answer_is_possibly_charged(place):
     told = place.run("jobs", "show", "1").out
     assert "possibly charged" in told
     assert "no answer (yet)" in told
+
+
+def test_attempts_are_what_was_sent_and_faults_what_counts(place):
+    """A photo that was sent three times says 3, though only one of these tries can make it fail in the end."""
+    for number, counted in enumerate((False, True, False)):
+        if number == 0:
+            place.arrive("a.jpg")
+        job = place.claim(1000.0 + number)
+        attempt = place.store.mark_sent(job, "content", f"{place.root}/out/a.webp", f"{place.root}/out/.t", 1000.0)
+        end = AttemptEnd(Charge.NOT_CHARGED, "rate", 429, "too fast")
+        place.store.end(job, State.QUEUED, 1001.0, counted=counted, attempt=(attempt, end))
+    place.arrive("b.jpg")
+    listed = place.run("jobs", "list", "--json").json["jobs"]
+    assert [(job["path"], job["attempts"], job["faults"]) for job in listed] == [("b.jpg", 0, 0), ("a.jpg", 3, 1)]
+    shown = place.run("jobs", "show", "1", "--json").json["job"]
+    assert (shown["attempts"], shown["faults"], len(shown["attempts_made"])) == (3, 1, 3)
 
 
 @pytest.mark.parametrize("database", [True, False])
