@@ -26,6 +26,7 @@ PREFIX = ".rembg-watch-"
 SUFFIX = ".part"
 _TAG = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _CHUNK = 256 * 1024
+_ROOM = bytes(64 * 1024)
 _TRIES = 5
 
 
@@ -119,6 +120,16 @@ class TempFile:
         except FileNotFoundError:
             return False
         return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
+    def try_room(self) -> None:
+        """Write 64 KiB into the empty file and take them back: this alone notices a quota.
+
+        Raises:
+            TargetError: there is no room for them.
+        """
+        self.file.write(_ROOM)
+        self.file.truncate(0)
+        self.file.seek(0)
 
     def close(self) -> None:
         """Let go of the file and the folder; what is on disk stays as it is."""

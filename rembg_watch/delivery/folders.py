@@ -123,11 +123,15 @@ def space_left(root: str) -> int:
     return room.f_bavail * room.f_frsize
 
 
-def writable(root: str, need: int = ENOUGH_SPACE) -> TargetError | None:
+def writable(root: str, need: int = ENOUGH_SPACE, *, by_writing: bool = True) -> TargetError | None:
     """Probe whether outputs could be written below ``root`` now; give what speaks against it, or None.
 
     Free and without debris: permissions and ``statvfs`` first, then 64 KiB into a file without a name (``O_TMPFILE``,
     gone when closed, even by a crash), which alone notices a quota. ``need`` is in bytes.
+
+    Where a temporary file is made next, its own ``try_room`` is the better probe: ext4 passes over
+    each file number that was freed in the last minutes, so that a nameless file for each photo makes every new file
+    dearer.
     """
     try:
         if not os.path.isdir(root):
@@ -140,7 +144,8 @@ def writable(root: str, need: int = ENOUGH_SPACE) -> TargetError | None:
         # Filesystems that do not count (0 blocks, 0 inodes in all) say nothing about what is free.
         if (room.f_blocks and room.f_bavail * room.f_frsize < need) or (room.f_files and not room.f_favail):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        _write_nowhere(root)
+        if by_writing:
+            _write_nowhere(root)
     except OSError as error:
         return target_error(error, root)
     return None

@@ -6,14 +6,17 @@ import queue
 import threading
 import time
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
 
+from rembg_watch.dispatch.desk import Desk
 from rembg_watch.dispatch.report import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from rembg_watch.dispatch.report import Report
     from rembg_watch.jobs.model import Job
@@ -42,13 +45,15 @@ class Crew:
         self._lock = threading.Lock()
         self._claimed: dict[int, Job] = {}
         """Jobs that were claimed and have not ended: waiting here, parked or in work."""
-        self._working: dict[int, float] = {}
+        self._flying: dict[int, float] = {}
+        """Since when a request is under way, by job."""
         self._steps: dict[threading.Thread, float] = {}
         """By worker that is at a job: when it made its last step. One that waits for its turn is not here."""
         self._lost: str | None = None
         """Which worker has died, and of what."""
         self._threads: list[threading.Thread] = []
         self._stopping = False
+        self._desk = Desk()
         self._finished: deque[float] = deque()
 
     # -- for the dispatcher
@@ -81,10 +86,10 @@ class Crew:
         with self._lock:
             return sum(1 for job in self._claimed.values() if folder in (None, job.folder))
 
-    def in_flight(self) -> list[tuple[Job, float]]:
-        """Give the jobs that a worker is at, with the Unix time since when."""
+    def flying(self) -> list[tuple[Job, float]]:
+        """Give the jobs whose photo is on its way to its answer, with the Unix time since when."""
         with self._lock:
-            return [(self._claimed[n], since) for n, since in self._working.items() if n in self._claimed]
+            return [(self._claimed[n], since) for n, since in self._flying.items() if n in self._claimed]
 
     def done_last_minute(self) -> int:
         """Count the jobs that were done in the last 60 s."""
@@ -130,27 +135,40 @@ class Crew:
         """Note that this worker waits for its turn: a slow pace makes many wait for long, and none of them hangs."""
         self._steps.pop(threading.current_thread(), None)
 
+    def away(self) -> AbstractContextManager[None]:
+        """Let others work at this worker's seat until the end of the block."""
+        return self._desk.away()
+
+    @contextmanager
+    def in_flight(self, job: Job) -> Iterator[None]:
+        """Show the job as in flight meanwhile."""
+        with self._lock:
+            self._flying[job.id] = self._clock()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._flying[job.id]
+
     # -- in each worker's thread
 
     def _work(self) -> None:
         try:
             while (job := self._local.get()) is not None:
-                if not self._stopping:
-                    self._do(job)
+                with self._desk.seat():
+                    if not self._stopping:
+                        self._do(job)
         except Exception as error:
             self._lost = f"{threading.current_thread().name} has died: {error}"
             log.exception("dispatch.worker_died")
 
     def _do(self, job: Job) -> None:
-        with self._lock:
-            self._working[job.id] = self._clock()
         self.step_made()
         try:
             report = self._run(job)
         finally:
             self.step_waits()
         with self._lock:
-            self._working.pop(job.id, None)
             if report.ended is not Ended.PARKED:
                 self._claimed.pop(job.id, None)
             if report.ended is Ended.DONE:

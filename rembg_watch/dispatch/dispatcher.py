@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -29,7 +31,7 @@ from rembg_watch.errors import StateError
 from rembg_watch.jobs.model import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from rembg_watch.api.client import RembgClient
     from rembg_watch.config.model import Config, Folder
@@ -45,9 +47,15 @@ LOOK_SECONDS = 2.0
 """How often the dispatcher looks at what others wrote into the database."""
 IDLE_LOOK_SECONDS = 4.0
 """The same while there is nothing to do: an idle machine is woken less than once a second by all of us together."""
+CALM_AFTER = 70.0
+"""After so many seconds without news only that look is taken: what is told of the last minute has been told by then."""
+CALM_SECONDS = 30.0
+"""How often everything else is looked at then."""
 TIDY_SECONDS = 30.0
 """How often sources that could not be tidied away are tried again."""
 TIDY_AT_ONCE = 100
+SPARE = 4
+"""For so many requests in flight there is one more worker, who reads the next photo or delivers an answer."""
 TURN_SECONDS = 60.0
 """What a turn of the dispatcher may take at most, besides a usage call."""
 
@@ -80,7 +88,7 @@ class Dispatcher:
         self._holds = holds
         self._clock = clock
         self._on_turn = on_turn
-        self._line = RequestLine(config().api.max_per_second)
+        self._line = RequestLine(config().api.max_per_second, config().workers)
         self._clock_watch = ClockWatch(clock(), steady_clock())
         self._outboxes = Outboxes()
         self.reactions = Reactions(holds, account, self._line, self._outboxes, clock)
@@ -93,7 +101,7 @@ class Dispatcher:
                 outputs=outputs,
                 targets=Targets(outputs),
                 contents=self._contents,
-                outbox_problem=self._outboxes.problem,
+                outbox_problem=partial(self._outboxes.problem, by_writing=False),
                 turn=self._turn,
                 healthy=self.reactions.healthy,
                 sent=account.sent,
@@ -114,6 +122,7 @@ class Dispatcher:
         self._started = False
         self._thread = threading.Thread(target=self._run, name="dispatch", daemon=True)
         self._seen_change = -1
+        self._stirred = time.monotonic()
         self._next_tidy = 0.0
         self._tidy_after = 0
         self.beat = time.monotonic()
@@ -134,20 +143,26 @@ class Dispatcher:
         for folder in config.folders:
             if problem := self._outboxes.problem(str(folder.outbox)):
                 self.reactions.hold_outbox(str(folder.outbox), problem)
-        self._line.set_upper(config.api.max_per_second)
+        self._line.reload(config.api.max_per_second, config.workers)
         self._claims.reload()
         fingerprints = {profile.options.fingerprint for profile in config.profiles.values()}
         for scope in self._holds.scopes("profile:"):
             if scope not in fingerprints:
                 self._holds.release(f"profile:{scope}")
         self._holds.look_now(self._clock())
-        self._crew.resize(config.workers)
+        self._crew.resize(config.workers + max(1, config.workers // SPARE))
         self._started = True
         self.wake()
 
     def wake(self) -> None:
         """Look for work now."""
         self._wake.set()
+
+    def stir(self) -> None:
+        """Say that something goes on elsewhere: what is told of it is told at the usual pace again."""
+        calm, self._stirred = self._is_calm(), time.monotonic()
+        if calm:
+            self.wake()
 
     def stop(self, grace: float) -> None:
         """Claim nothing more, let what is in flight finish for ``grace`` seconds, then give the rest back."""
@@ -184,8 +199,8 @@ class Dispatcher:
         return self._crew.unwell(lease_seconds(config))
 
     def in_flight(self) -> list[tuple[Job, float]]:
-        """Give the jobs that a worker is at, with the Unix time since when."""
-        return self._crew.in_flight()
+        """Give the jobs whose photo is on its way to its answer, with the Unix time since when."""
+        return self._crew.flying()
 
     def done_last_minute(self) -> int:
         """Count the jobs that were done in the last 60 s."""
@@ -224,11 +239,25 @@ class Dispatcher:
         jobs = [] if self._stopping else self._claims.next_batch()
         for job in jobs:
             self._crew.put(job)
-        if not jobs:
-            self._wake.wait(self._seconds_to_next())
-            self._wake.clear()
+        if jobs:
+            self._stirred = time.monotonic()
+        else:
+            self._rest(time.monotonic() + self._seconds_to_next())
 
-    def _look_at_the_clock(self) -> None:
+    def _rest(self, until: float) -> None:
+        """Sleep until there is something to do; between, look whether others have written, and whether time jumped."""
+        while (left := until - time.monotonic()) > 0:
+            woken = self._wake.wait(min(left, IDLE_LOOK_SECONDS))
+            self.beat = time.monotonic()
+            if woken or self._look_at_the_clock() or self._database.changed() != self._seen_change:
+                self._stirred = self.beat
+                break
+        self._wake.clear()
+
+    def _is_calm(self) -> bool:
+        return time.monotonic() - self._stirred > CALM_AFTER
+
+    def _look_at_the_clock(self) -> bool:
         now = self._clock()
         jump = self._clock_watch.look(now, steady_clock())
         if jump:
@@ -236,6 +265,7 @@ class Dispatcher:
             self._store.shift_waiting(jump, self._clock_watch.since, now)
             self._holds.shift(jump, now)
             self._account.shift(jump)
+        return bool(jump)
 
     def _look_outside(self) -> None:
         change = self._database.changed()
@@ -246,7 +276,8 @@ class Dispatcher:
     def _seconds_to_next(self) -> float:
         now = self._clock()
         times = [self._holds.next_check(), self._store.next_due()]
-        look = LOOK_SECONDS if self._crew.claimed() or self._store.ready() else IDLE_LOOK_SECONDS
+        busy = self._crew.claimed() or self._store.ready()
+        look = LOOK_SECONDS if busy else CALM_SECONDS if self._is_calm() else IDLE_LOOK_SECONDS
         # What is due already and was not taken is held, or waits for a worker, who wakes us: only the future counts.
         soonest = min((at for at in times if at is not None and at > now), default=now + look)
         return max(0.005, min(look, soonest - now))
@@ -281,7 +312,8 @@ class Dispatcher:
         except StateError as error:  # the hold stands in memory; only people can't see it yet
             log.error("state.cannot_write", reason=error.message, hint=error.hint)
 
-    def _turn(self, job: Job, fingerprint: str) -> None:
+    @contextmanager
+    def _turn(self, job: Job, fingerprint: str) -> Iterator[None]:
         folder = self._config().folder(job.folder)
         held = outbox_scope(str(folder.outbox)) if folder else ""
 
@@ -292,8 +324,9 @@ class Dispatcher:
             return tries_it or not self._holds.has(f"profile:{fingerprint}")
 
         self._crew.step_waits()
-        self._line.wait(may_send)
-        self._crew.step_made()
+        with self._crew.away(), self._line.place(may_send), self._crew.in_flight(job):
+            self._crew.step_made()
+            yield
 
     def _step(self, step: Step) -> None:
         self._crew.step_made()

@@ -28,9 +28,9 @@ class Outboxes:
         self._lock = threading.Lock()
         self._mounts: dict[str, int] = {}
 
-    def problem(self, root: str) -> TargetError | None:
-        """Give the reason for which nothing can be delivered to ``root`` now, or None."""
-        if (problem := writable(root)) is not None:
+    def problem(self, root: str, *, by_writing: bool = True) -> TargetError | None:
+        """Give the reason for which nothing can be delivered to ``root`` now, or None; see ``delivery.writable``."""
+        if (problem := writable(root, by_writing=by_writing)) is not None:
             return problem
         try:
             mounts = mounts_along(root)

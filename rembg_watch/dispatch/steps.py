@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from rembg_watch.api.client import RembgClient
     from rembg_watch.config.model import Config, Folder
@@ -24,15 +25,15 @@ class Step(StrEnum):
     """The points between two steps of the line, in their order. A kill at any of them loses nothing.
 
     A paid result that is copied passes ``MARKED_COPY`` and ``COPIED`` where a photo that is sent passes the points from
-    ``MARKED_SENT`` to ``MARKED_RECEIVED``.
+    ``OPENED`` to ``MARKED_RECEIVED``.
     """
 
     CLAIMED = "claimed"
     READ = "read"
     MARKED_COPY = "marked-copy"
     COPIED = "copied"
-    MARKED_SENT = "marked-sent"
     OPENED = "opened"
+    MARKED_SENT = "marked-sent"
     ANSWERED = "answered"
     VERIFIED = "verified"
     SYNCED = "synced"
@@ -54,10 +55,10 @@ class Tools:
     targets: Targets
     contents: Contents
     outbox_problem: Callable[[str], TargetError | None]
-    """Says why an outbox can't take a result now, or None."""
-    turn: Callable[[Job, str], None]
-    """Waits for the next place in the line of requests, for a job and the fingerprint of its options; raises
-    InterruptedError when nothing may be sent any more."""
+    """Says why an outbox can't take a result now, or None; whether there is room, the temporary file tells."""
+    turn: Callable[[Job, str], AbstractContextManager[None]]
+    """Waits for the next place in the line of requests, for a job and the fingerprint of its options, and keeps it to
+    the end of the block; raises InterruptedError when nothing may be sent any more."""
     healthy: Callable[[], bool]
     """Whether the service works for others at this time."""
     sent: Callable[[], None]

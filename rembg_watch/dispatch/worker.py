@@ -11,7 +11,6 @@ The order of the steps is what keeps the promises; ``Step`` names each point bet
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ import structlog
 
 from rembg_watch.api.picture import checked
 from rembg_watch.delivery import open_temp
-from rembg_watch.delivery.files import temp_name
 from rembg_watch.dispatch import endings
 from rembg_watch.dispatch.answer import Sink, spool_file
 from rembg_watch.dispatch.delivering import deliver, receive
@@ -124,28 +122,12 @@ def _line(passage: Passage) -> Report:
 
 
 def _send(passage: Passage, photo: Photo, target: Target, content_hash: str) -> Answer:
-    tools, job, options = passage.tools, passage.job, passage.profile.options
-    if problem := tools.outbox_problem(target.root):
-        raise problem
-    tools.turn(job, options.fingerprint)
-    photo.check()
-    tag = f"{job.id}-{job.lease}"
-    temp_path = os.path.join(os.path.dirname(target.path), temp_name(tag))
-    passage.attempt = tools.store.mark_sent(job, content_hash, target.path, temp_path, tools.clock())
-    if passage.attempt is None:
-        raise InterruptedError
-    passage.sent_at = time.monotonic()
-    tools.sent()
-    tools.at(Step.MARKED_SENT)
-    sink = Sink(open_temp(target.root, target.relpath, tag), spool_file(tools.config().state_dir, tag))
+    """From a photo that is ready to an answer that is verified and safe on a disk."""
+    tools, options = passage.tools, passage.profile.options
+    sink = _open(passage, target)
     try:
-        tools.at(Step.OPENED)
-        passage.spent = True  # until the answer says otherwise
-        try:
-            tools.client().send(photo, photo.size, photo.header.kind, options, sink)  # type: ignore[arg-type]
-        finally:
-            passage.api_ms = (time.monotonic() - passage.sent_at) * 1000
-            passage.bytes_out = sink.size
+        with tools.turn(passage.job, options.fingerprint):
+            _ask(passage, photo, target, content_hash, sink)
         tools.at(Step.ANSWERED)
         checked(sink.file, options, (photo.header.width, photo.header.height))
         tools.at(Step.VERIFIED)
@@ -160,3 +142,36 @@ def _send(passage: Passage, photo: Photo, target: Target, content_hash: str) -> 
         sink.answer().temp.discard()
         raise sink.trouble
     return sink.answer()
+
+
+def _open(passage: Passage, target: Target) -> Sink:
+    """Make the temporary file for the answer, where that can be taken in at all."""
+    tools, job = passage.tools, passage.job
+    if problem := tools.outbox_problem(target.root):
+        raise problem
+    tag = f"{job.id}-{job.lease}"
+    temp = open_temp(target.root, target.relpath, tag)
+    try:
+        temp.try_room()
+        tools.at(Step.OPENED)
+    except BaseException:
+        temp.discard()
+        raise
+    return Sink(temp, spool_file(tools.config().state_dir, tag))
+
+
+def _ask(passage: Passage, photo: Photo, target: Target, content_hash: str, sink: Sink) -> None:
+    tools, job = passage.tools, passage.job
+    photo.check()
+    passage.attempt = tools.store.mark_sent(job, content_hash, target.path, sink.place, tools.clock())
+    if passage.attempt is None:
+        raise InterruptedError
+    passage.sent_at = time.monotonic()
+    tools.sent()
+    tools.at(Step.MARKED_SENT)
+    passage.spent = True  # until the answer says otherwise
+    try:
+        tools.client().send(photo, photo.size, photo.header.kind, passage.profile.options, sink)  # type: ignore[arg-type]
+    finally:
+        passage.api_ms = (time.monotonic() - passage.sent_at) * 1000
+        passage.bytes_out = sink.size

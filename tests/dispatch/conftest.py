@@ -6,6 +6,8 @@ import io
 import os
 import threading
 import time
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,7 +79,7 @@ class Bench:
         self.clock = lambda: self.now
         self.account = Account(lambda: self.config, lambda: self.client, self.ledger, self.board, self.clock)
         self.holds = Holds(self.board)
-        self.line = RequestLine(None)
+        self.line = RequestLine(None, self.config.workers)
         self.outboxes = Outboxes()
         self.reactions = Reactions(self.holds, self.account, self.line, self.outboxes, self.clock)
         self.seen = SimpleNamespace(steps=[], tidied=[], again=[], unparked=[])
@@ -90,8 +92,8 @@ class Bench:
                 outputs=self.outputs,
                 targets=Targets(self.outputs),
                 contents=Contents(),
-                outbox_problem=self.outboxes.problem,
-                turn=lambda _job, _fingerprint: None,
+                outbox_problem=partial(self.outboxes.problem, by_writing=False),
+                turn=lambda _job, _fingerprint: nullcontext(),
                 healthy=lambda: True,
                 sent=lambda: None,
                 unpark=self.seen.unparked.append,
