@@ -7,7 +7,8 @@ import re
 import shutil
 from pathlib import Path
 
-from tools import BIN, ETC, HOME, UNITS, check, must, run
+from service import UNITS
+from tools import BIN, ETC, HOME, check, must, run
 
 FILES = (
     *(UNITS / name for name in ("rembg-watch.service", "rembg-watch@.service", "rembg-watch-failed@.service")),

@@ -5,38 +5,38 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tools import ETC, KEY, api, check, config, drop_in, journal, must, pid, run, show, start, status, until
-
-SHOP = ("/srv/photos/inbox", "/srv/photos/outbox")
+import service
+import shop
+from tools import ETC, KEY, api, check, must, run, until
 
 
 def refused_starts() -> None:
     told = ETC / "on-failure"
     told.write_text('#!/bin/sh\necho "told of $1: $MONITOR_SERVICE_RESULT $MONITOR_EXIT_STATUS"\n')
     told.chmod(0o755)
-    config("config", SHOP)
-    result = start()
+    shop.config("config", shop.FOLDERS)
+    result = service.start()
     said = run("systemctl", "status", "rembg-watch").stdout
-    check("without a key: the start fails with 78", result.returncode and show("ExecMainStatus") == "78", said)
+    check("without a key: the start fails with 78", result.returncode and service.show("ExecMainStatus") == "78", said)
     check("without a key: systemctl status says so", re.search(r'Status: ".*no API key', said), said)
     _ends_there("without a key")
     (ETC / "key").write_text(KEY + "\n")
     (ETC / "key").chmod(0o600)
     (ETC / "config.yaml").write_text("wrokers: 3\nfolders:\n  - inbox: /srv/photos/inbox\n")
-    start()
+    service.start()
     said = run("systemctl", "status", "rembg-watch").stdout
     named = re.search(r'Status: "/etc/rembg-watch/config.yaml:\d+: .*see the journal', said)
     check("a config with mistakes: systemctl status names the first, file and line", named, said)
-    both = journal("rembg-watch", "-p", "err", "--since", "-10s")
+    both = service.journal("rembg-watch", "-p", "err", "--since", "-10s")
     check("each mistake is in the journal, as an error", "wrokers" in both and "outbox" in both, both)
     _ends_there("a config with mistakes")
 
 
 def _ends_there(why: str) -> None:
     unit = "rembg-watch-failed@rembg-watch.service.service"
-    until(lambda: "exit-code 78" in journal(unit), 5)
-    check(f"{why}: OnFailure runs and knows why", "told of rembg-watch.service: exit-code 78" in journal(unit))
-    state = (show("ActiveState"), show("NRestarts"))
+    until(lambda: "exit-code 78" in service.journal(unit), 5)
+    check(f"{why}: OnFailure runs and knows why", "told of rembg-watch.service: exit-code 78" in service.journal(unit))
+    state = (service.show("ActiveState"), service.show("NRestarts"))
     check(f"{why}: it is not restarted", state == ("failed", "0"), state)
     run("journalctl", "--rotate", "--vacuum-time=1s", "-u", unit)
 
@@ -44,21 +44,27 @@ def _ends_there(why: str) -> None:
 def start_waits_for_ready() -> None:
     for number in range(3000):
         Path(f"/srv/photos/inbox/junk-{number:04}.jpg").write_bytes(b"")
-    config("config", SHOP)
+    shop.config("config", shop.FOLDERS)
     run("systemctl", "start", "--no-block", "rembg-watch")
-    waited = until(lambda: show("ActiveState") == "activating", 5)
+    waited = until(lambda: service.show("ActiveState") == "activating", 5)
     must("systemctl", "start", "rembg-watch")
-    said = journal("rembg-watch", "--since", "-30s")
+    said = service.journal("rembg-watch", "--since", "-30s")
     order = [said.find(word) for word in ('"started"', "intake.first_scan_done", '"ready"')]
     check("start blocks until the first scan is done", waited and order == sorted(order) and order[0] >= 0, order)
-    check("it is active, of type notify, with its watchdog", show("WatchdogUSec") == "1min" and pid() > 0)
+    check(
+        "it is active, of type notify, with its watchdog", service.show("WatchdogUSec") == "1min" and service.pid() > 0
+    )
     for file in Path("/srv/photos/inbox").glob("junk-*"):
         file.unlink()
-    check("its status line is about what it does", until(lambda: "done in the last minute" in status()), status())
+    check(
+        "its status line is about what it does",
+        until(lambda: "done in the last minute" in service.status()),
+        service.status(),
+    )
 
 
 def key_stays_secret() -> None:
-    number = pid()
+    number = service.pid()
     environment = Path(f"/proc/{number}/environ").read_text()
     words = Path(f"/proc/{number}/cmdline").read_text()
     check("the key is not in the environment, nor in the command line", KEY not in environment + words)
@@ -72,7 +78,21 @@ def key_stays_secret() -> None:
         check(f"{user} reads the key nowhere", KEY not in said, said)
     limits = Path(f"/proc/{number}/limits").read_text()
     check("no core dump can hold it", re.search(r"Max core file size\s+0\s+0", limits), limits)
-    check("it is the key that the API gets", api()["usage_calls"] >= 0 and "credits" in status(), status())
+    known = until(lambda: "credits" in service.status() and "credits unknown" not in service.status(), 8)
+    check("it is the key that the API takes", known and api()["usage_calls"], service.status())
+
+
+def wrong_key_is_told() -> None:
+    right = (ETC / "key").read_text()
+    (ETC / "key").write_text("sk-mistyped-0123456789\n")
+    service.stop()
+    service.start()
+    said = until(lambda: re.match("held: .*key", service.status()), 8)
+    well = service.show("ActiveState") == "active"
+    check("a mistyped key: the status line says so before the first photo", said and well, service.status())
+    (ETC / "key").write_text(right)
+    service.stop()
+    service.start()
 
 
 def journal_is_in_order() -> None:
@@ -91,5 +111,5 @@ def journal_is_in_order() -> None:
 def quicker() -> None:
     """Make the unit's patience short enough for tests."""
     quick = "[Unit]\nStartLimitBurst=100\n[Service]\nWatchdogSec=6s\nRestartSec=200ms\nTimeoutStopSec=3s\n"
-    drop_in("rembg-watch", "50-quick", quick)
-    drop_in("rembg-watch@", "50-quick", quick)
+    service.drop_in("rembg-watch", "50-quick", quick)
+    service.drop_in("rembg-watch@", "50-quick", quick)

@@ -7,48 +7,29 @@ import os
 import time
 from pathlib import Path
 
-from starting import SHOP
-from tools import (
-    BIN,
-    ETC,
-    HOME,
-    check,
-    config,
-    delivered,
-    drop,
-    drop_in,
-    journal,
-    must,
-    photos,
-    pid,
-    results_in,
-    run,
-    show,
-    start,
-    status,
-    stop,
-    until,
-)
+import service
+import shop
+from tools import BIN, ETC, HOME, check, must, run, until
 
 
 def shared_folders() -> None:
-    mine = photos(2)
+    mine = shop.photos(2)
     as_ftp = ("runuser", "-u", "ftpuser", "--")
     must(*as_ftp, "mkdir", "/srv/photos/inbox/shoes")
-    drop(mine[:1], SHOP[0], "ftpuser")
-    drop(mine[1:], SHOP[0] + "/shoes", "ftpuser")
-    check("a file that an FTP user drops becomes a result", until(lambda: delivered(mine), 20), status())
+    shop.drop(mine[:1], shop.FOLDERS[0], "ftpuser")
+    shop.drop(mine[1:], shop.FOLDERS[0] + "/shoes", "ftpuser")
+    check("a file that an FTP user drops becomes a result", until(lambda: shop.delivered(mine), 20), service.status())
     result = next(Path("/srv/photos/outbox/shoes").iterdir())
     moved = run(*as_ftp, "mv", result, "/home/ftpuser/")
     check("who can move it", moved.returncode == 0, moved)
-    removed = run(*as_ftp, "rm", "-r", "/srv/photos/outbox/shoes", *Path(SHOP[1]).glob("photo*"))
+    removed = run(*as_ftp, "rm", "-r", "/srv/photos/outbox/shoes", *Path(shop.FOLDERS[1]).glob("photo*"))
     check("and delete it, with the folder that was made for it", removed.returncode == 0, removed)
-    other = run("runuser", "-u", "outsider", "--", "ls", SHOP[1])
+    other = run("runuser", "-u", "outsider", "--", "ls", shop.FOLDERS[1])
     check("others can't even look", other.returncode != 0, other)
 
 
 def forbidden_things() -> None:
-    inbox = Path(SHOP[0])
+    inbox = Path(shop.FOLDERS[0])
     (inbox / "evil").write_text("#!/bin/sh\ntrue\n")
     (inbox / "evil").chmod(0o755)
     library = next(HOME.glob("lib/python3*/site-packages/blake3/*.so"))
@@ -56,9 +37,9 @@ def forbidden_things() -> None:
     (inbox / "evil.so").chmod(0o755)
     probe = Path("/usr/local/lib/probe.py")
     probe.write_text((Path(__file__).parent / "probe.py").read_text())
-    drop_in("rembg-watch", "60-probe", f"[Service]\nExecStartPost={HOME}/bin/python -B {probe}\n")
-    stop()
-    result = start()
+    service.drop_in("rembg-watch", "60-probe", f"[Service]\nExecStartPost={HOME}/bin/python -B {probe}\n")
+    service.stop()
+    result = service.start()
     answers = json.loads(Path("/srv/photos/probe.json").read_text()) if not result.returncode else {}
     must_work = (
         "move and link between inbox and outbox",
@@ -66,26 +47,30 @@ def forbidden_things() -> None:
         "make folders that the group shares",
         "resolve a name",
     )
-    check("the sandbox was probed", answers, (result, journal("rembg-watch", "--since", "-10s")[-1500:]))
+    check("the sandbox was probed", answers, (result, service.journal("rembg-watch", "--since", "-10s")[-1500:]))
     for what, could in answers.items():
         wanted = what in must_work
         check(f"in the service's sandbox one {'can' if wanted else 'can not'} {what}", could == wanted)
-    drop_in("rembg-watch", "60-probe", None)
+    service.drop_in("rembg-watch", "60-probe", None)
     for name in ("evil", "evil.so", "../probe.json"):
         (inbox / name).unlink()
 
 
 def reloads() -> None:
-    number = pid()
+    number = service.pid()
     for name in ("inbox2", "outbox2"):
         must("runuser", "-u", "ftpuser", "--", "mkdir", "-m", "2770", f"/srv/photos/{name}")
-    config("config", SHOP, ("/srv/photos/inbox2", "/srv/photos/outbox2"))
+    shop.config("config", shop.FOLDERS, ("/srv/photos/inbox2", "/srv/photos/outbox2"))
     must("systemctl", "log-level", "debug")
     result = run("systemctl", "reload", "rembg-watch")
-    mine = photos(1)
-    drop(mine, "/srv/photos/inbox2")
-    works = until(lambda: delivered(mine, "/srv/photos/outbox2"), 15)
-    check("a reload takes over a new folder, in the same process", works and pid() == number, (result, status()))
+    mine = shop.photos(1)
+    shop.drop(mine, "/srv/photos/inbox2")
+    works = until(lambda: shop.delivered(mine, "/srv/photos/outbox2"), 15)
+    check(
+        "a reload takes over a new folder, in the same process",
+        works and service.pid() == number,
+        (result, service.status()),
+    )
     must("systemctl", "log-level", "info")
     said = must("journalctl", "--no-pager", "-o", "cat", "--since", "-20s", "_PID=1")
     steps = [said.rfind(word) for word in ("(RELOADING=1", "(READY=1", "Changed reload -> running")]
@@ -95,42 +80,54 @@ def reloads() -> None:
     good = (ETC / "config.yaml").read_text()
     (ETC / "config.yaml").write_text(good.replace("workers", "wrokers"))
     result = run("systemctl", "reload", "rembg-watch")
-    said = journal("rembg-watch", "--since", "-5s")
+    said = service.journal("rembg-watch", "--since", "-5s")
     check("a reload of a bad config fails, with the mistake", result.returncode and "wrokers" in said, result)
-    check("and the service goes on", (pid(), show("ActiveState")) == (number, "active"))
+    check("and the service goes on", (service.pid(), service.show("ActiveState")) == (number, "active"))
     must("systemctl", "kill", "-s", "HUP", "rembg-watch")
-    refused = until(lambda: status().startswith("new config refused: /etc/rembg-watch/config.yaml:"), 5)
-    check("a plain HUP with a bad config: the status line says that it was refused", refused, status())
-    mine = photos(1)
-    drop(mine, "/srv/photos/inbox2")
-    check("the config before goes on", until(lambda: delivered(mine, "/srv/photos/outbox2"), 15), status())
-    config("config", SHOP)
+    refused = until(lambda: service.status().startswith("new config refused: /etc/rembg-watch/config.yaml:"), 5)
+    check("a plain HUP with a bad config: the status line says that it was refused", refused, service.status())
+    mine = shop.photos(1)
+    shop.drop(mine, "/srv/photos/inbox2")
+    check("the config before goes on", until(lambda: shop.delivered(mine, "/srv/photos/outbox2"), 15), service.status())
+    shop.config("config", shop.FOLDERS)
     result = run("systemctl", "reload", "rembg-watch")
-    well = until(lambda: "refused" not in status(), 5)
-    check("a corrected one is taken over", result.returncode == 0 and well and pid() == number, status())
+    well = until(lambda: "refused" not in service.status(), 5)
+    check(
+        "a corrected one is taken over", result.returncode == 0 and well and service.pid() == number, service.status()
+    )
 
 
 def folders_come_and_go() -> None:
     nas = Path("/srv/nas")
     nas.mkdir()
-    config("config", ("/srv/nas/inbox", "/srv/photos/outbox"))
-    stop()
-    result = start()
-    check("a missing inbox: it starts, degraded", result.returncode == 0 and pid() > 0, result)
-    check("and the status line says so", until(lambda: "/srv/nas/inbox is missing" in status(), 5), status())
+    shop.config("config", ("/srv/nas/inbox", "/srv/photos/outbox"))
+    service.stop()
+    result = service.start()
+    check("a missing inbox: it starts, degraded", result.returncode == 0 and service.pid() > 0, result)
+    check(
+        "and the status line says so",
+        until(lambda: "/srv/nas/inbox is missing" in service.status(), 5),
+        service.status(),
+    )
     said = run(BIN, "status", env={**os.environ, "STATE_DIRECTORY": "/var/lib/rembg-watch"}).stdout
     check("and so does rembg-watch status", "missing" in said, said)
     for time_ in ("late", "again"):
         must("mount", "-t", "tmpfs", "tmpfs", nas)
         must("install", "-d", "-m", "2770", "-o", "ftpuser", "-g", "photos", nas / "inbox")
-        mine = photos(1)
-        drop(mine, "/srv/nas/inbox")
-        check(f"mounted {time_}: the photo in it is taken", until(lambda m=mine: delivered(m), 20), status())
+        mine = shop.photos(1)
+        shop.drop(mine, "/srv/nas/inbox")
+        check(
+            f"mounted {time_}: the photo in it is taken", until(lambda m=mine: shop.delivered(m), 20), service.status()
+        )
         must("umount", nas)
-        gone = until(lambda: "/srv/nas/inbox is" in status(), 8)
-        check(f"unmounted after it was mounted {time_}: it is said, and nothing ends", gone and pid() > 0, status())
+        gone = until(lambda: "/srv/nas/inbox is" in service.status(), 8)
+        check(
+            f"unmounted after it was mounted {time_}: it is said, and nothing ends",
+            gone and service.pid() > 0,
+            service.status(),
+        )
     nas.rmdir()
-    config("config", SHOP)
+    shop.config("config", shop.FOLDERS)
     must("systemctl", "reload", "rembg-watch")
 
 
@@ -138,76 +135,86 @@ def separate_mounts() -> None:
     """Each folder a path of ReadWritePaths of its own: renames between them fail, though the disk is one."""
     folders = " ".join(f"/srv/photos/{name}" for name in ("inbox", "outbox", "originals"))
     must("runuser", "-u", "ftpuser", "--", "mkdir", "-m", "2770", "/srv/photos/originals")
-    drop_in("rembg-watch", "70-apart", f"[Service]\nReadWritePaths=\nReadWritePaths={folders}\n")
-    file = config("config", SHOP)
+    service.drop_in("rembg-watch", "70-apart", f"[Service]\nReadWritePaths=\nReadWritePaths={folders}\n")
+    file = shop.config("config", shop.FOLDERS)
     value = json.loads(file.read_text())
     value["folders"][0] |= {"on_success": "archive", "archive": "/srv/photos/originals"}
     file.write_text(json.dumps(value))
-    stop()
-    start()
-    mine = photos(2)
-    drop(mine, SHOP[0])
-    well = until(lambda: delivered(mine) and delivered(mine, "/srv/photos/originals"), 15)
-    left = {file.stem for file in mine} & results_in(SHOP[0])
-    check("with a writable path for each folder photos are archived all the same", well and not left, (left, status()))
-    drop_in("rembg-watch", "70-apart", None)
-    config("config", SHOP)
-    stop()
-    start()
+    service.stop()
+    service.start()
+    mine = shop.photos(2)
+    shop.drop(mine, shop.FOLDERS[0])
+    well = until(lambda: shop.delivered(mine) and shop.delivered(mine, "/srv/photos/originals"), 15)
+    left = {file.stem for file in mine} & shop.results_in(shop.FOLDERS[0])
+    check(
+        "with a writable path for each folder photos are archived all the same",
+        well and not left,
+        (left, service.status()),
+    )
+    service.drop_in("rembg-watch", "70-apart", None)
+    shop.config("config", shop.FOLDERS)
+    service.stop()
+    service.start()
 
 
 def two_instances() -> None:
     for name in ("red", "blue"):
         for folder in ("in", "out"):
             must("runuser", "-u", "ftpuser", "--", "mkdir", "-p", "-m", "2770", f"/srv/photos/{name}-{folder}")
-        config(name, (f"/srv/photos/{name}-in", f"/srv/photos/{name}-out"))
+        shop.config(name, (f"/srv/photos/{name}-in", f"/srv/photos/{name}-out"))
         (ETC / f"{name}.key").write_text((ETC / "key").read_text())
         (ETC / f"{name}.key").chmod(0o600)
-        start(f"rembg-watch@{name}")
-    mine = photos(2)
-    drop(mine[:1], "/srv/photos/red-in")
-    drop(mine[1:], "/srv/photos/blue-in")
-    red = until(lambda: delivered(mine[:1], "/srv/photos/red-out"), 15)
-    blue = until(lambda: delivered(mine[1:], "/srv/photos/blue-out"), 15)
-    check("two instances work side by side, beside the main one", red and blue and pid() > 0)
-    stop("rembg-watch@red")
-    states = [show("ActiveState", f"rembg-watch@{name}") for name in ("red", "blue")]
+        service.start(f"rembg-watch@{name}")
+    mine = shop.photos(2)
+    shop.drop(mine[:1], "/srv/photos/red-in")
+    shop.drop(mine[1:], "/srv/photos/blue-in")
+    red = until(lambda: shop.delivered(mine[:1], "/srv/photos/red-out"), 15)
+    blue = until(lambda: shop.delivered(mine[1:], "/srv/photos/blue-out"), 15)
+    check("two instances work side by side, beside the main one", red and blue and service.pid() > 0)
+    service.stop("rembg-watch@red")
+    states = [service.show("ActiveState", f"rembg-watch@{name}") for name in ("red", "blue")]
     check("one of them is stopped, the other goes on", states == ["inactive", "active"], states)
-    stop("rembg-watch@blue")
+    service.stop("rembg-watch@blue")
 
 
 def examples_work() -> None:
     folder = next(HOME.glob("lib/python3*/site-packages/rembg_watch/systemd/examples"))
 
     def with_example(name: str) -> None:
-        stop()
-        drop_in("rembg-watch", "70-example", (folder / name).read_text())
-        check(f"with {name} it starts", start().returncode == 0, run("systemctl", "status", "rembg-watch").stdout)
+        service.stop()
+        service.drop_in("rembg-watch", "70-example", (folder / name).read_text())
+        check(
+            f"with {name} it starts", service.start().returncode == 0, run("systemctl", "status", "rembg-watch").stdout
+        )
 
     with_example("fast-pickup.conf")
-    mine = photos(1)
-    drop(mine, SHOP[0], "ftpuser")
+    mine = shop.photos(1)
+    shop.drop(mine, shop.FOLDERS[0], "ftpuser")
     began = time.monotonic()
-    until(lambda: delivered(mine))
+    until(lambda: shop.delivered(mine))
     check("with fast-pickup.conf another user's file is taken at once", time.monotonic() - began < 4, "slowly")
     must("chgrp", "-R", "photos", "/home/anna/shop")
     for name in ("inbox", "outbox"):
         must("install", "-d", "-m", "2770", "-o", "anna", "-g", "photos", f"/home/anna/shop/{name}")
-    config("config", ("/home/anna/shop/inbox", "/home/anna/shop/outbox"))
+    shop.config("config", ("/home/anna/shop/inbox", "/home/anna/shop/outbox"))
     with_example("home-folders.conf")
-    mine = photos(1)
-    drop(mine, "/home/anna/shop/inbox", "anna")
-    check("and takes photos from a home", until(lambda: delivered(mine, "/home/anna/shop/outbox"), 15), status())
-    config("config", SHOP)
+    mine = shop.photos(1)
+    shop.drop(mine, "/home/anna/shop/inbox", "anna")
+    check(
+        "and takes photos from a home",
+        until(lambda: shop.delivered(mine, "/home/anna/shop/outbox"), 15),
+        service.status(),
+    )
+    shop.config("config", shop.FOLDERS)
     sealed = ETC / "key.cred"
     must("sh", "-c", f"systemd-creds encrypt --name=rembg-api-key {ETC}/key {sealed}")
     with_example("encrypted-key.conf")
-    mine = photos(1)
-    drop(mine, SHOP[0])
-    check("and sends with the key that was encrypted", until(lambda: delivered(mine), 15), status())
+    mine = shop.photos(1)
+    shop.drop(mine, shop.FOLDERS[0])
+    check("and sends with the key that was encrypted", until(lambda: shop.delivered(mine), 15), service.status())
     sealed.unlink()
-    stop()
-    drop_in("rembg-watch", "70-example", None)
+    service.stop()
+    service.drop_in("rembg-watch", "70-example", None)
 
 
 def users_own_service() -> None:
@@ -233,9 +240,9 @@ def users_own_service() -> None:
     check("systemd-analyze verify of one's own unit", (verified.returncode, verified.stderr) == (0, ""), verified)
     started = as_anna("systemctl", "--user", "start", "rembg-watch")
     check("install --user and systemctl --user start", started.returncode == 0, (installed, started))
-    mine = photos(1)
-    drop(mine, "/home/anna/inbox", "anna")
-    check("one's own service works", until(lambda: delivered(mine, "/home/anna/outbox"), 10))
+    mine = shop.photos(1)
+    shop.drop(mine, "/home/anna/inbox", "anna")
+    check("one's own service works", until(lambda: shop.delivered(mine, "/home/anna/outbox"), 10))
     undone = as_anna(BIN, "install", "--user", "--undo")
     unit = home / ".config/systemd/user/rembg-watch.service"
     check("install --user --undo", undone.returncode == 0 and not unit.exists(), undone)
