@@ -98,7 +98,13 @@ def test_systemd_worker_that_waits_for_its_turn_is_well(world: World, monkeypatc
     """A slow pace makes workers wait for long; that is not hanging."""
     monkeypatch.setattr(dispatcher, "lease_seconds", lambda _config: 0.2)
     waits = threading.Event()
-    monkeypatch.setattr(world.daemon.dispatcher._line, "wait", lambda _may: (waits.set(), world.hang()))
+    take = world.daemon.dispatcher._line._take
+
+    def wait(may_send: Callable[[], bool]) -> float:
+        waits.set()
+        return take(may_send) if world.let_go.is_set() else 1.0
+
+    monkeypatch.setattr(world.daemon.dispatcher._line, "_take", wait)
     world.start()
     world.drop()
     assert waits.wait(15)
