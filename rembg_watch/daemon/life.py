@@ -184,6 +184,7 @@ class Daemon:
         except StateError as error:
             if not self._stopping:
                 log.error("state.cannot_write", reason=error.message, hint=error.hint)
+        self._next_pulse = 0.0  # told at once
         self.dispatcher.wake()
 
     def stop(self) -> None:
@@ -255,9 +256,9 @@ class Daemon:
         if self.dispatcher.fatal is not None:
             self._orders.give("fatal")
         self._watchdog.feed()
-        self._publish()
-        if self._ready and not self._stopping:
+        if self._ready and not self._stopping:  # before what ``status`` shows, which must not be the older of the two
             self._signs.say(self._watchdog.reason, self._refused)
+        self._publish()
         if now >= self._next_prune:
             self._next_prune = now + PRUNE_SECONDS
             gone = self.steering.prune(time.time() - KEEP_HISTORY, _is_there)
