@@ -22,12 +22,13 @@ Format = Literal["auto", "console", "json"]
 
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
 _secrets: set[str] = set()
+"""As they are, and as JSON and Python would write them."""
 
 
 def hide(secret: str | None) -> None:
     """Let this text appear in no log line from now on."""
     if secret and len(secret) >= 4:
-        _secrets.add(secret)
+        _secrets.update((secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]))
 
 
 def _hiding(render: Callable[..., Any]) -> Processor:
@@ -36,8 +37,7 @@ def _hiding(render: Callable[..., Any]) -> Processor:
     def hidden(logger: WrappedLogger, method: str, event: EventDict) -> str:
         text = str(render(logger, method, event))
         for secret in _secrets:
-            for form in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]):
-                text = text.replace(form, "[key]")
+            text = text.replace(secret, "[key]")
         return text
 
     return hidden

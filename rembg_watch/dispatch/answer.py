@@ -36,15 +36,15 @@ class Answer:
     size: int
 
 
-def spool_file(state_dir: Path, tag: str) -> Path:
-    """Give the spool file of one attempt, by the tag of its temporary file."""
-    return state_dir / "spool" / f"{tag}.part"
+def spool_file(state_dir: Path, tag: str) -> str:
+    """Give the path of the spool file of one attempt, by the tag of its temporary file."""
+    return f"{state_dir}/spool/{tag}.part"
 
 
 class Sink(io.RawIOBase):
     """Where the client writes the answer's bytes. Errors of the disk come out as ``TargetError``."""
 
-    def __init__(self, temp: TempFile, spool: Path) -> None:
+    def __init__(self, temp: TempFile, spool: str) -> None:
         super().__init__()
         self._temp = temp
         self._spool = spool
@@ -79,7 +79,7 @@ class Sink(io.RawIOBase):
     def _divert(self, trouble: TargetError) -> None:
         """Go on in the spool file, with what the temporary file took so far; raises ``trouble`` if that fails too."""
         try:
-            self._spool.parent.mkdir(mode=0o700, exist_ok=True)
+            os.makedirs(os.path.dirname(self._spool), mode=0o700, exist_ok=True)
             descriptor = os.open(self._spool, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             file = open(descriptor, "w+b", buffering=0)  # noqa: SIM115 - it is closed with the sink
             source = self._temp.file.fileno()
@@ -118,7 +118,7 @@ class Sink(io.RawIOBase):
     @property
     def place(self) -> str:
         """The path of the file that has the bytes."""
-        return self._temp.path if self.trouble is None else str(self._spool)
+        return self._temp.path if self.trouble is None else self._spool
 
     def answer(self) -> Answer:
         """Give what was written, to be placed."""

@@ -47,7 +47,7 @@ class Crew:
         """Jobs that were claimed and have not ended: waiting here, parked or in work."""
         self._flying: dict[int, float] = {}
         """Since when a request is under way, by job."""
-        self._steps: dict[threading.Thread, float] = {}
+        self._steps: dict[int, float] = {}
         """By worker that is at a job: when it made its last step. One that waits for its turn is not here."""
         self._lost: str | None = None
         """Which worker has died, and of what."""
@@ -104,9 +104,10 @@ class Crew:
         if self._lost is not None:
             return self._lost
         now = time.monotonic()
-        for worker, since in self._steps.copy().items():
+        for ident, since in self._steps.copy().items():
             if (seconds := now - since) > longest_step:
-                return f"{worker.name} hangs: it has been at one step of one photo for {seconds:.0f} s"
+                name = next((thread.name for thread in self._threads if thread.ident == ident), "a worker")
+                return f"{name} hangs: it has been at one step of one photo for {seconds:.0f} s"
         return None
 
     def stop(self, grace: float) -> list[Job]:
@@ -129,11 +130,11 @@ class Crew:
 
     def step_made(self) -> None:
         """Note that this worker goes on."""
-        self._steps[threading.current_thread()] = time.monotonic()
+        self._steps[threading.get_ident()] = time.monotonic()
 
     def step_waits(self) -> None:
         """Note that this worker waits for its turn: a slow pace makes many wait for long, and none of them hangs."""
-        self._steps.pop(threading.current_thread(), None)
+        self._steps.pop(threading.get_ident(), None)
 
     def away(self) -> AbstractContextManager[None]:
         """Let others work at this worker's seat until the end of the block."""

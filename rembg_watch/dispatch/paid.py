@@ -96,7 +96,7 @@ def _found_spooled(passage: Passage, photo: Photo, target: Target, content_hash:
     """Likewise where the outbox could not take the answer: it stands in the spool file."""
     tools, job = passage.tools, passage.job
     assert job.temp is not None
-    place = str(spool_file(tools.config().state_dir, temp_tag(job.temp)))
+    place = spool_file(tools.config().state_dir, temp_tag(job.temp))
     try:
         file, _ = open_source(place)
         with file:
@@ -151,7 +151,7 @@ def _placed_before(passage: Passage, known: Output) -> bool:
     output = passage.job.output
     if output is None or not same_content(output, known.hash, known.size):
         return False
-    owner = passage.tools.outputs.at(output)
+    owner = passage.tools.outputs.at(output).get(output)
     return owner is None or (owner.folder, owner.source) == (passage.job.folder, passage.job.path)
 
 

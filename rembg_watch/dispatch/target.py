@@ -59,10 +59,15 @@ class Targets:
         me = Owner(job.folder, job.path)
         recorded: dict[str, Owner | None] = {}
 
+        def look_up(*paths: str) -> None:
+            found = self._outputs.at(*paths)
+            recorded.update(
+                (path, Owner(one.folder, one.source) if (one := found.get(path)) else None) for path in paths
+            )
+
         def recorded_owner(path: str) -> Owner | None:
             if path not in recorded:
-                output = self._outputs.at(path)
-                recorded[path] = None if output is None else Owner(output.folder, output.source)
+                look_up(path)
             return recorded[path]
 
         def owner(relpath: str) -> Owner | None:
@@ -70,6 +75,7 @@ class Targets:
             return self._taken.get(path) or recorded_owner(path)
 
         with self._lock:
+            look_up(*(os.path.join(root, name) for name in names))
             relpath = choose(names, owner, lambda path: os.path.lexists(os.path.join(root, path)), me)
             target = Target(root, relpath, recorded_owner(os.path.join(root, relpath)) == me)
             self._taken[target.path] = me

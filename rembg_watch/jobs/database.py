@@ -7,7 +7,6 @@ next one.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
@@ -16,7 +15,7 @@ from rembg_watch.jobs import migrations
 from rembg_watch.jobs.sqlite import RESTORE, connect, create, from_sqlite, sqlite3
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from sqlite3 import Connection
 
@@ -164,13 +163,17 @@ class Database:
 
     def _commit_together(self, batch: list[_Write[Any]]) -> None:
         """Do all in one transaction: the usual case, in which nothing fails."""
-        with self._transaction() as connection:
+
+        def together(connection: Connection) -> None:
             for write in batch:
                 write.result = write.work(connection)
 
+        self._transact(together)
+
     def _commit_apart(self, batch: list[_Write[Any]]) -> None:
         """Do all in one transaction, of which a work that fails takes back its own changes only."""
-        with self._transaction() as connection:
+
+        def apart(connection: Connection) -> None:
             for write in batch:
                 connection.execute("SAVEPOINT one")
                 try:
@@ -182,12 +185,13 @@ class Database:
                     write.error = from_sqlite(error, self.path) if isinstance(error, sqlite3.Error) else error
                 connection.execute("RELEASE one")
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+        self._transact(apart)
+
+    def _transact(self, work: Callable[[Connection], None]) -> None:
         connection = self._writer
         connection.execute("BEGIN IMMEDIATE")
         try:
-            yield connection
+            work(connection)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:

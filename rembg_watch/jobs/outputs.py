@@ -32,10 +32,11 @@ class Outputs:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def at(self, path: str) -> Output | None:
-        """Give what we know of the file at this absolute path."""
-        rows = self._db.read(f"SELECT {_COLUMNS} FROM outputs WHERE path = ?", (to_text(path),))
-        return _output(rows[0]) if rows else None
+    def at(self, *paths: str) -> dict[str, Output]:
+        """Give what we know of the files at these absolute paths: those that we know of, by path."""
+        marks = ", ".join("?" * len(paths))
+        rows = self._db.read(f"SELECT {_COLUMNS} FROM outputs WHERE path IN ({marks})", tuple(map(to_text, paths)))
+        return {output.path: output for output in map(_output, rows)}
 
     def of(self, folder: str, source: str) -> list[Output]:
         """Give the outputs of one source, newest first."""
