@@ -90,3 +90,15 @@ def test_a_new_key_is_looked_at(place, sandbox, run_daemon):
     place.wait_until(lambda: ("all", "key") in place.holds())
     assert len(sandbox.usage_calls) == 2
     assert daemon.stop() == 0
+
+
+def test_a_photo_that_comes_during_the_look_waits_for_its_reading(place, sandbox, run_daemon):
+    """It does not ask a second time, and goes out with the answer."""
+    sandbox.set(slow_seconds=1.5)
+    sandbox.set_usage_faults({"slow": 1.0})
+    daemon = run_daemon(place.write())
+    place.drop("a.jpg", photo(3))
+    place.wait_until(lambda: place.states() == {"a.jpg": "queued"})
+    place.settled(1, 10)
+    assert daemon.stop() == 0
+    assert len(sandbox.usage_calls) == sandbox.charged == 1
