@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from benchmarks import processes
 from benchmarks.contestants import DAEMON, Contestant
 from benchmarks.table import Row, at_most, middle
+from rembg_watch.dispatch.dispatcher import CALM_AFTER
 
 if TYPE_CHECKING:
     from benchmarks.course import Course
@@ -26,7 +27,8 @@ def idle(course: Course) -> list[Row]:
             (arena.inbox / f"{number // 100:03d}" / f"{number % 100:02d}").mkdir(parents=True)
         with Contestant(DAEMON, arena) as daemon:
             daemon.wait_ready(120)
-            time.sleep(min(3.0, seconds))
+            # At the full scale until it has come to rest; in a shorter run the pace is still that of the minute before.
+            time.sleep(min(CALM_AFTER + 5, 1.5 * seconds))
             shares, wakes = [], []
             for _ in range(course.scale.repeats):
                 cpu, woken, start = processes.cpu(daemon.pid), processes.wake_ups(daemon.pid), time.monotonic()

@@ -92,7 +92,9 @@ class Daemon:
             on_turn=self._pulse,
             at=at,
         )
-        self.intake = Intake(config.folders, self.store, self.take_in, adopt=Adoption(self.outputs))
+        self.intake = Intake(
+            config.folders, self.store, self.take_in, adopt=Adoption(self.outputs), on_turn=self.dispatcher.stir
+        )
         self._signs = Signs(self.intake, self.dispatcher, self.account, self.holds, self.store, self.board)
         self._watchdog = Watchdog(self._unwell)
         self._orders = Orders(self._watchdog.feed)

@@ -49,7 +49,7 @@ IDLE_LOOK_SECONDS = 4.0
 """The same while there is nothing to do: an idle machine is woken less than once a second by all of us together."""
 CALM_AFTER = 70.0
 """After so many seconds without news only that look is taken: what is told of the last minute has been told by then."""
-CALM_SECONDS = 30.0
+CALM_SECONDS = 60.0
 """How often everything else is looked at then."""
 TIDY_SECONDS = 30.0
 """How often sources that could not be tidied away are tried again."""

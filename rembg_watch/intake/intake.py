@@ -68,7 +68,8 @@ class Intake:
     """Watches folders and gives finished files to ``on_arrivals``, in its own thread.
 
     ``on_arrivals`` may block and may raise: the files are handed over again later. ``adopt`` finds an output that
-    already stands in place for a source that no row knows. ``clock`` is monotonic, ``wall`` is Unix time.
+    already stands in place for a source that no row knows. ``on_turn`` is called, in any of the threads, whenever
+    what is told here may have changed. ``clock`` is monotonic, ``wall`` is Unix time.
     """
 
     def __init__(
@@ -78,11 +79,13 @@ class Intake:
         on_arrivals: Callable[[list[Arrival]], None],
         *,
         adopt: Adopt | None = None,
+        on_turn: Callable[[], None] = lambda: None,
         timings: Timings | None = None,
         rounds: Rounds | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        self._on_turn = on_turn
         self._clock = clock
         self._wall = wall
         self._orders: queue.SimpleQueue[DecodeOrder | None] = queue.SimpleQueue()
@@ -96,7 +99,7 @@ class Intake:
         """When the deciding thread began its turn; it may sleep for months before the next one."""
         self._turned = clock()
         self._patrol = Patrol(
-            folders, store, self._send, self._send, self._has_room, clock=clock, rounds=rounds or Rounds()
+            folders, store, self._send, self._send, self._has_room, on_turn, clock=clock, rounds=rounds or Rounds()
         )
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
@@ -239,6 +242,7 @@ class Intake:
         if not self._stopping:
             self._gate.step()
         self._turned = self._clock()
+        self._on_turn()
 
     def _open(self, letter: Letter, deserted: set[Inbox]) -> None:
         match letter:
@@ -271,8 +275,6 @@ class Intake:
         match event:
             case DirDeletedEvent():
                 deserted.add(inbox)
-                if source == inbox.root:
-                    self._patrol.look_now()
             case DirCreatedEvent():
                 self._visit(inbox, source, How.FOUND, recursive=False)
             case DirMovedEvent():

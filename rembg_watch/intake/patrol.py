@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rembg_watch.intake.bell import Bell
-from rembg_watch.intake.inbox import Health, Inbox, Mode, inboxes_of
+from rembg_watch.intake.inbox import Health, Inbox, Mode, RootStatus, inboxes_of
 from rembg_watch.intake.letters import Left, Offer, Scanned
 from rembg_watch.intake.readiness import How
 from rembg_watch.intake.roots import Root, Roots, Rounds
@@ -49,6 +49,7 @@ class Patrol:
         post: Callable[[Offer | Scanned | Left], None],
         post_news: Callable[[News], None],
         has_room: Callable[[], bool],
+        on_turn: Callable[[], None],
         *,
         clock: Callable[[], float],
         rounds: Rounds,
@@ -62,22 +63,20 @@ class Patrol:
         self._store = store
         self._post = post
         self._has_room = has_room
+        self._on_turn = on_turn
         self._clock = clock
         self._rounds = rounds
-        self._roots = Roots(post_news, self._on_overflow, clock=clock, rounds=rounds)
         self._visits = Visits()
         self._on_visit = False
         self._stop = threading.Event()
         self._bell = Bell()
+        self._roots = Roots(post_news, self._on_overflow, self._stop.wait, self._bell, clock=clock, rounds=rounds)
         self._rescan = False
         self._overflowed = False
         self._new_folders: list[Folder] | None = None
+        self._told: list[RootStatus] = []
 
     # -- from other threads
-
-    def look_now(self) -> None:
-        """See whether the inboxes are still there."""
-        self._bell.ring()
 
     def rescan_now(self) -> None:
         """Scan everything as soon as possible."""
@@ -116,18 +115,23 @@ class Patrol:
                     log.exception("intake.patrol_failed", hint="it goes on; everything is scanned to be sure")
                     self._rescan = True
                     self._stop.wait(1.0)
-                pause = self._pause()
-                self.busy_since = float("inf")
-                self._bell.wait(pause)
+                self._sleep()
         finally:
             self._roots.close()
 
-    def _pause(self) -> float:
+    def _sleep(self) -> None:
+        """Wait for the bell, or until something is due; in between only see whether the roots are as they were."""
         times = [self._visits.next_due()]
         for root in self._roots:
             times += (root.next_scan, root.coverage.next_poll, root.coverage.next_compare)
-        longest = self._rounds.calm if self._roots.are_calm() else self._rounds.health
-        return min(max(min(times) - self._clock(), 0.01), longest)
+        due, calm = min(times), self._roots.are_calm()
+        look = self._rounds.calm if calm else self._rounds.health
+        while True:
+            self.busy_since = float("inf")
+            rang = self._bell.wait(min(max(due - self._clock(), 0.01), look))
+            self.busy_since = self._clock()
+            if rang or not calm or self.busy_since >= due or not self._roots.are_unchanged():
+                return
 
     def _round(self) -> None:
         self.busy_since = self._clock()
@@ -158,6 +162,9 @@ class Patrol:
         if not self.first_scan_done.is_set() and not self._stop.is_set():
             self.first_scan_done.set()
             log.info("intake.first_scan_done", folders=len(self.inboxes))
+        before, self._told = self._told, [inbox.status() for inbox in self.inboxes]
+        if self._told != before or not self._roots.are_calm():
+            self._on_turn()
 
     def _breathe(self) -> None:
         """Between two folders of a long scan: show life, end if asked to, and see to what is urgent."""

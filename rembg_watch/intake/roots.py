@@ -18,9 +18,13 @@ from rembg_watch.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rembg_watch.intake.bell import Bell
     from rembg_watch.intake.filesystems import Mount
 
 log = structlog.get_logger()
+
+MOUNT_PAUSE = 0.5
+"""Seconds between two readings of the mounts: they come in bursts, and each asks the kernel for all its watches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,8 @@ class Rounds:
 
     health: float = 2.0
     """Between looks at each root."""
-    calm: float = 4.0
-    """The same while all are well, watched, and on local disks: mounts and most deletions are then heard of at once."""
+    calm: float = 30.0
+    """The same while all are well, watched, and on local disks: whatever may become of them is heard of at once."""
     poll: float = 5.0
     """Between scans of folders that could not be watched."""
     made_folder: float = 1.0
@@ -48,6 +52,8 @@ class Root:
     """Device and inode; None: it is to be set up anew."""
     mounts: tuple[Mount, ...] = ()
     is_mount: bool = False
+    heeded: bool = False
+    """It rings when the root, or a folder above it, is renamed or deleted."""
     seen_in: list[Mount] | None = None
     """The mount table of the last look."""
     next_scan: float = 0.0
@@ -57,20 +63,24 @@ class Root:
 class Roots:
     """Looks after the roots of all inboxes, and watches them. For one thread, as a look may block on a dead server.
 
-    ``post_news`` and ``on_overflow`` are the watcher's.
+    ``post_news`` and ``on_overflow`` are the watcher's; ``pause`` waits for so many seconds; ``bell`` wakes the thread.
     """
 
     def __init__(
         self,
         post_news: Callable[[watcher.News], None],
         on_overflow: Callable[[], None],
+        pause: Callable[[float], object],
+        bell: Bell,
         *,
         clock: Callable[[], float],
         rounds: Rounds,
     ) -> None:
+        self._pause = pause
+        self._bell = bell
         self._clock = clock
         self._rounds = rounds
-        self._watcher = watcher.Watcher(post_news, on_overflow)
+        self._watcher = watcher.Watcher(post_news, on_overflow, bell.ring)
         self._next_start = 0.0
         self._watching = False
         self._mounts = MountTable()
@@ -99,15 +109,24 @@ class Roots:
                 root.is_mount = False
 
     def are_calm(self) -> bool:
-        """Tell whether a change of any root but a rename would be heard of without looking."""
+        """Tell whether the bell would ring if anything became of any root."""
         return self._watching and all(
-            inbox.health is Health.OK and inbox.mode is Mode.EVENTS and not inbox.network for inbox in self._roots
+            root.heeded and inbox.health is Health.OK and inbox.mode is Mode.EVENTS and not inbox.network
+            for inbox, root in self._roots.items()
+        )
+
+    def are_unchanged(self) -> bool:
+        """Take a quick look: tell whether every root is the folder that it was, and heard. Mounts are not looked at."""
+        return self._watcher.alive and all(
+            root.identity == _identity(inbox) and not self._is_deaf(inbox) for inbox, root in self._roots.items()
         )
 
     def prepare(self) -> None:
         """Before a look at all roots: see to the watcher, and read what is mounted if that has changed."""
         self._keep_watching()
         if self._mounts.changed():
+            self._pause(MOUNT_PAUSE)
+            self._mounts.changed()  # what came meanwhile is in the table as well
             self._table = self._mounts.read()
 
     def _keep_watching(self) -> None:
@@ -204,7 +223,17 @@ class Roots:
                 inbox.message = f"can't be watched ({error.strerror or error}) and is scanned instead: raise " + (
                     watcher.WATCH_SYSCTL if self._watcher.alive else watcher.INSTANCE_SYSCTL
                 )
+        # After the watches of the inbox, which needs them more. Should it be replaced just now, looking goes on.
+        root.heeded = inbox.mode is Mode.EVENTS and self._bell.heed(inbox.root) and root.identity == _identity(inbox)
 
 
 def _is_network(mount: Mount | None) -> bool:
     return mount is not None and mount.is_network
+
+
+def _identity(inbox: Inbox) -> tuple[int, int] | None:
+    try:
+        status = os.stat(inbox.root)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if statmodes.S_ISDIR(status.st_mode) else None

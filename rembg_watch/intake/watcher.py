@@ -80,9 +80,16 @@ class _Append(FileSystemEventHandler):
 class _Inotify(InotifyFD):
     """The inotify reader, which also tells us of an overflow: watchdog itself only writes a line to its log."""
 
-    def __init__(self, on_overflow: Callable[[], None]) -> None:
+    def __init__(self, on_overflow: Callable[[], None], on_end: Callable[[], None]) -> None:
         super().__init__()
         self._on_overflow = on_overflow
+        self._on_end = on_end
+
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:
+            self._on_end()
 
     def handle_event(self, event: InotifyEvent) -> None:
         super().handle_event(event)
@@ -97,9 +104,16 @@ class _Inotify(InotifyFD):
 class _Observer(BaseObserver):
     """watchdog's InotifyObserver with full events, around our own reader."""
 
-    def __init__(self, inotify: _Inotify) -> None:
+    def __init__(self, inotify: _Inotify, on_end: Callable[[], None]) -> None:
         super().__init__(InotifyFullEmitter, inotify_fd=inotify)
         self._inotify = inotify
+        self._on_end = on_end
+
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:
+            self._on_end()
 
     def on_thread_stop(self) -> None:
         super().on_thread_stop()
@@ -108,14 +122,18 @@ class _Observer(BaseObserver):
 
 
 class Watcher:
-    """Watches inboxes and posts what it hears. ``on_overflow`` is called when events were lost.
+    """Watches inboxes and posts what it hears. ``on_overflow`` is called when events were lost, ``on_end`` when one of
+    the threads that carry them ends.
 
-    Not thread-safe, but for ``post`` and ``on_overflow``, which are called on watchdog's threads.
+    Not thread-safe, but for these three, which are called on watchdog's threads.
     """
 
-    def __init__(self, post: Callable[[News], None], on_overflow: Callable[[], None]) -> None:
+    def __init__(
+        self, post: Callable[[News], None], on_overflow: Callable[[], None], on_end: Callable[[], None]
+    ) -> None:
         self._post = post
         self._on_overflow = on_overflow
+        self._on_end = on_end
         self._inotify: _Inotify | None = None
         self._observer: _Observer | None = None
         self._watches: dict[Inbox, ObservedWatch] = {}
@@ -126,9 +144,9 @@ class Watcher:
         InotifyMoveEventGrouper.delay = 0.0
         # Folders that are made while their parent is being added are added twice, which is harmless.
         warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
-        self._inotify = _Inotify(self._on_overflow)
+        self._inotify = _Inotify(self._on_overflow, self._on_end)
         self._inotify.start()
-        self._observer = _Observer(self._inotify)
+        self._observer = _Observer(self._inotify, self._on_end)
         self._observer.start()
 
     def stop(self) -> None:

@@ -12,7 +12,7 @@ from rembg_watch.intake.bell import Bell
 
 def slept(bell, seconds):
     start = time.monotonic()
-    bell.wait(seconds)
+    assert bell.wait(seconds) == (time.monotonic() - start < seconds * 0.9)
     return time.monotonic() - start
 
 
@@ -39,8 +39,29 @@ def test_it_sleeps_for_as_long_as_it_was_told():
     assert slept(Bell(), 0.1) >= 0.09
 
 
+def test_it_rings_when_a_folder_or_one_above_it_goes_away(tmp_path):
+    """Renamed or deleted; not for what happens in it."""
+    folder = tmp_path.resolve() / "a/b/inbox"
+    folder.mkdir(parents=True)
+    bell = Bell()
+    assert bell.heed(str(folder))
+    (folder / "photo.jpg").write_bytes(b"")
+    (folder / "sub").mkdir()
+    (folder / "sub").rename(folder / "other")
+    (folder / "other").rmdir()
+    assert slept(bell, 0.1) >= 0.09
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert slept(bell, 20) < 10
+    (tmp_path / "c/b/inbox/photo.jpg").unlink()
+    (tmp_path / "c/b/inbox").rmdir()
+    assert slept(bell, 20) < 10
+    assert slept(bell, 0.1) >= 0.09
+    assert not bell.heed(str(folder))
+
+
 def test_a_bell_leaves_nothing_open():
     """Its files are closed with the last reference to it: as long as anybody can ring it, a ring does no harm."""
+    gc.collect()
     before = set(os.listdir("/proc/self/fd"))
     bell = Bell()
     ring = bell.ring

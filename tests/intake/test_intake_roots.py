@@ -48,11 +48,26 @@ def test_a_root_that_goes_away_is_missing_not_empty(desk, inbox, running, pic, u
         assert intake.found_by_rescan == 0
 
 
-def test_a_root_that_is_deleted_is_missed_at_once(inbox, running, until):
-    """Nobody has to look for it: its watch tells."""
-    with running(inbox, rounds=RARE) as intake:
+def test_a_root_that_goes_away_is_missed_at_once(inbox, running, until):
+    """Deleted, or renamed with the folder above it: nobody has to look for it."""
+    rounds = Rounds(health=0.1, calm=60)
+    with running(inbox, rounds=rounds) as intake:
         shutil.rmtree(inbox)
         until(lambda: health_of(intake) is Health.MISSING)
+        inbox.mkdir()
+        until(lambda: health_of(intake) is Health.OK)
+        inbox.parent.rename(inbox.parent.with_name("renamed"))
+        until(lambda: health_of(intake) is Health.MISSING)
+
+
+def test_a_watcher_that_dies_is_replaced_at_once(desk, inbox, running, pic, until):
+    """The end of a thread that carries events is noticed without looking."""
+    with running(inbox, rounds=Rounds(health=60, calm=60, revive=0)) as intake:
+        dead = intake._patrol._roots._watcher._observer
+        dead.stop()
+        (inbox / "photo.jpg").write_bytes(pic())
+        until(lambda: desk.of("photo.jpg"))
+        assert intake._patrol._roots._watcher._observer is not dead
 
 
 def test_a_root_that_is_replaced_is_watched_anew(desk, inbox, tmp_path, running, move_in, pic, until):
@@ -267,6 +282,18 @@ def test_an_error_in_the_loop_is_logged_and_survived(desk, inbox, running, pic, 
         until(lambda: desk.of("photo.jpg"))
         assert any(line["event"] == "intake.loop_failed" for line in logs)
         assert intake.unwell() is None
+
+
+def test_whoever_tells_of_it_is_called(desk, inbox, running, pic, until):
+    """After a file was looked at, and after an inbox was lost: nobody has to ask again and again."""
+    told = []
+    with running(inbox, rounds=RARE, on_turn=lambda: told.append(len(desk.arrivals))) as intake:
+        (inbox / "photo.jpg").write_bytes(pic())
+        until(lambda: 1 in told)
+        before = len(told)
+        shutil.rmtree(inbox)
+        until(lambda: health_of(intake) is Health.MISSING)
+        until(lambda: len(told) > before)
 
 
 def test_stop_ends_every_thread(inbox, running):

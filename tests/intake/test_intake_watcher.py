@@ -19,7 +19,10 @@ from rembg_watch.intake.watcher import Watcher, limit_advice, paths_of
 class Heard(deque):
     def __init__(self):
         super().__init__()
-        self.overflows = 0
+        self.overflows = self.ended = 0
+
+    def end(self):
+        self.ended += 1
 
     def overflow(self):
         self.overflows += 1
@@ -38,7 +41,7 @@ def watching(heard, folder_for):
     watchers = []
 
     def start(path, **settings):
-        watcher = Watcher(heard.append, heard.overflow)
+        watcher = Watcher(heard.append, heard.overflow, heard.end)
         watcher.start()
         watchers.append(watcher)
         place = Inbox(folder_for(path, **settings))

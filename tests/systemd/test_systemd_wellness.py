@@ -151,6 +151,7 @@ def test_systemd_hung_walk(world: World, monkeypatch: pytest.MonkeyPatch, *, net
         world.hang()
 
     monkeypatch.setattr(patrol._roots, "look", visit)
+    patrol._bell.ring()
     if network:
         deadline = time.monotonic() + 15
         while world.daemon.intake.silence < 3.5 and time.monotonic() < deadline:
