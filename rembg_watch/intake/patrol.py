@@ -7,6 +7,7 @@ for an inbox that nobody uses.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -204,7 +205,10 @@ class Patrol:
         self, inbox: Inbox, directory: str, summary: Summary, how: How, *, recursive: bool, by_rescan: bool = False
     ) -> None:
         batch: list[Found] = []
-        for found in scan(inbox, self._store, summary, directory, recursive=recursive, breathe=self._breathe):
+        enter = partial(self._roots.watch_folder, inbox)
+        for found in scan(
+            inbox, self._store, summary, directory, recursive=recursive, enter=enter, breathe=self._breathe
+        ):
             batch.append(found)
             if len(batch) == BATCH:
                 self._post(Offer(inbox, batch, how, by_rescan))

@@ -97,6 +97,10 @@ class Roots:
         self._watcher.stop()
         self._mounts.close()
 
+    def watch_folder(self, inbox: Inbox, path: str) -> None:
+        """Watch a folder (an absolute path) that is about to be read, if its inbox is watched."""
+        self._watcher.watch_folder(inbox, path)
+
     def forget(self, inbox: Inbox) -> None:
         """Look after an inbox no longer."""
         self._watcher.unwatch(inbox)

@@ -59,12 +59,14 @@ def scan(
     *,
     recursive: bool = True,
     listed: int = 1000,
+    enter: Callable[[str], None] = lambda _path: None,
     breathe: Callable[[], None] = lambda: None,
     on_known: Callable[[str], None] | None = None,
 ) -> Iterator[Found]:
     """Go through an inbox, or one folder of it, and give what is unknown or changed; the rest goes into ``summary``.
 
-    ``breathe`` is called after each folder. Folders that vanish on the way are passed over.
+    ``enter`` is called with the absolute path of each folder before it is read, ``breathe`` after it. Folders that
+    vanish on the way are passed over.
 
     Raises:
         OSError: the first folder itself can't be read. It is not empty then, but unknown.
@@ -73,8 +75,10 @@ def scan(
     first = True
     while waiting:
         current = waiting.pop()
+        path = inbox.absolute(current) if current else inbox.root
+        enter(path)
         try:
-            entries = os.scandir(inbox.absolute(current) if current else inbox.root)
+            entries = os.scandir(path)
         except OSError as error:
             if first:
                 raise

@@ -7,6 +7,8 @@ What is set here against watchdog's defaults, as measured on 7.1.0:
 - Full events, which tell a file that was moved in (finished) from one that is created (being written).
 - No delay for pairing the two halves of a rename: at the default of 0.5 s every event behind a move out of the tree
   waits for half a second. At 0 renames still pair, as both halves arrive together.
+- No walk of its own: a folder is watched when a scan is about to read it. Watchdog's walk would read a million names
+  for the folders among them, and the scan behind it once more.
 - The handler does nothing but append: an exception in it would end all dispatching, and its time is everybody's.
 """
 
@@ -16,7 +18,7 @@ import os
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import structlog
 from watchdog.events import (
@@ -31,7 +33,7 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers.api import BaseObserver
-from watchdog.observers.inotify import InotifyFullEmitter
+from watchdog.observers.inotify import InotifyFullEmitter, InotifyWatchGroup
 from watchdog.observers.inotify_c import InotifyFD
 from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
@@ -40,7 +42,7 @@ from rembg_watch.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from watchdog.observers.api import EventEmitter, ObservedWatch
+    from watchdog.observers.api import ObservedWatch
     from watchdog.observers.inotify_c import InotifyEvent
 
     from rembg_watch.intake.inbox import Inbox
@@ -101,11 +103,42 @@ class _Inotify(InotifyFD):
         return self._inotify_fd
 
 
+class _Group(InotifyWatchGroup):
+    """The watches of one inbox. What is made or moved in under a watched folder is watched by watchdog itself."""
+
+    def _activate(self) -> None:
+        with self._lock:
+            self._add_callback(self.path)
+            self._is_active = True
+
+    def add(self, path: bytes) -> None:
+        """Watch one folder, if it is not yet; one that can't be watched is passed over."""
+        with self._lock:
+            if self._is_active and path not in self._active_callbacks_by_path:
+                self._add_callback(path)
+
+
+class _Emitter(InotifyFullEmitter):
+    """watchdog's emitter of full events, around our own group of watches."""
+
+    def on_thread_start(self) -> None:
+        self._inotify = _Group(
+            self._inotify_fd,
+            os.fsencode(self.watch.path),
+            is_recursive=self.watch.is_recursive,
+            event_mask=self.get_event_mask_from_filter(),
+        )
+
+    def add(self, path: str) -> None:
+        if isinstance(group := self._inotify, _Group):  # else it has ended
+            group.add(os.fsencode(path))
+
+
 class _Observer(BaseObserver):
     """watchdog's InotifyObserver with full events, around our own reader."""
 
     def __init__(self, inotify: _Inotify, on_end: Callable[[], None]) -> None:
-        super().__init__(InotifyFullEmitter, inotify_fd=inotify)
+        super().__init__(_Emitter, inotify_fd=inotify)
         self._inotify = inotify
         self._on_end = on_end
 
@@ -137,7 +170,7 @@ class Watcher:
         self._inotify: _Inotify | None = None
         self._observer: _Observer | None = None
         self._watches: dict[Inbox, ObservedWatch] = {}
-        self._emitters: dict[Inbox, EventEmitter] = {}
+        self._emitters: dict[Inbox, _Emitter] = {}
 
     def start(self) -> None:
         """Start without any inbox. Raises OSError where no inotify instance is to be had."""
@@ -168,7 +201,11 @@ class Watcher:
         )
 
     def watch(self, inbox: Inbox) -> None:
-        """Watch an inbox, or watch it anew. Raises OSError if its root can't be watched."""
+        """Watch the root of an inbox, or watch it anew; what is in it follows with :meth:`watch_folder`.
+
+        Raises:
+            OSError: it can't be watched.
+        """
         self.unwatch(inbox)
         if self._observer is None:
             raise OSError("no inotify instance")
@@ -179,7 +216,13 @@ class Watcher:
             log.warning("intake.cannot_watch", folder=printable(inbox.name), error=str(error))
             raise
         self._watches[inbox] = watch
-        self._emitters[inbox] = next(emitter for emitter in self._observer.emitters if emitter.watch is watch)
+        emitters = (emitter for emitter in self._observer.emitters if emitter.watch is watch)
+        self._emitters[inbox] = cast("_Emitter", next(emitters))
+
+    def watch_folder(self, inbox: Inbox, path: str) -> None:
+        """Watch one folder (an absolute path) of a watched inbox: before it is read, so that nothing is missed."""
+        if (emitter := self._emitters.get(inbox)) is not None:
+            emitter.add(path)
 
     def unwatch(self, inbox: Inbox) -> None:
         watch = self._watches.pop(inbox, None)

@@ -321,3 +321,19 @@ def test_idle_costs_nothing(desk, tmp_path, running, until):
         assert not decided
         assert len(looked) <= 1
         assert intake.roots()[0].mode is Mode.EVENTS
+
+
+def test_every_scan_watches_what_is_not_watched(desk, inbox, running, move_in, pic, until):
+    """A folder whose watch was lost is heard again from the next scan on."""
+    (inbox / "a/b").mkdir(parents=True)
+    with running(inbox, rounds=RARE) as intake:
+        watcher = intake._patrol._roots._watcher
+        (group,) = (emitter._inotify for emitter in watcher._emitters.values())
+        lost = os.fsencode(inbox / "a/b")
+        group._remove_callbacks([group._active_callbacks_by_path[lost]])
+        assert len(watcher.watched_inodes()) == 2
+        intake.rescan_now()
+        until(lambda: len(watcher.watched_inodes()) == 3)
+        move_in(pic(), inbox / "a/b/photo.jpg")
+        until(lambda: desk.of("a/b/photo.jpg"))
+    assert intake.found_by_rescan == 0

@@ -46,6 +46,8 @@ def watching(heard, folder_for):
         watchers.append(watcher)
         place = Inbox(folder_for(path, **settings))
         watcher.watch(place)
+        for folder, _, _ in os.walk(path):  # as a scan comes by
+            watcher.watch_folder(place, folder)
         return watcher, place
 
     yield start
