@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rembg_watch.intake import completeness
-from rembg_watch.intake.candidate import Adopt, Candidate, DecodeOrder, Key, KnownFile
+from rembg_watch.intake.candidate import Candidate, DecodeOrder, Key
 from rembg_watch.intake.completeness import Gone, Identity, NotAFile
+from rembg_watch.intake.handover import Finished, Handover
 from rembg_watch.intake.readiness import Decode, How, Look, Moment, Ready, Timings, Wait, decide
-from rembg_watch.jobs.model import Arrival, Unready, Version
-from rembg_watch.printable import printable
+from rembg_watch.jobs.model import Unready
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from rembg_watch.config.model import Folder
+    from rembg_watch.intake.candidate import Adopt, KnownFile
     from rembg_watch.intake.inbox import Inbox
-    from rembg_watch.jobs.model import Refusal
+    from rembg_watch.jobs.model import Arrival
 
 log = structlog.get_logger()
 
@@ -50,19 +51,15 @@ class Gate:
         retry_handover: bool = True,
     ) -> None:
         self._retry_handover = retry_handover
-        self._store = store
-        self._on_arrivals = on_arrivals
+        self._handover = Handover(store, on_arrivals, adopt)
         self._on_decode = on_decode
         self._clock = clock
         self._wall = wall
         self._timings = timings
-        self._adopt = adopt
         self._table: dict[Key, Candidate] = {}
         self._heap: list[tuple[float, int, Candidate]] = []
         self._order = count()
         self._incomplete: set[Candidate] = set()
-        self.found_by_rescan = 0
-        """How many files only a rescan found, though events should have told of them."""
 
     def __len__(self) -> int:
         return len(self._table)
@@ -142,7 +139,7 @@ class Gate:
 
     def step(self, limit: int = 256) -> int:
         """Ask up to ``limit`` questions that are due and hand over what is finished; give the number of questions."""
-        finished: list[tuple[Candidate, Refusal | None]] = []
+        finished: list[Finished] = []
         asked = 0
         while asked < limit and self.next_due() <= self._clock():
             _, _, candidate = heapq.heappop(self._heap)
@@ -153,7 +150,7 @@ class Gate:
             self._hand_over(finished)
         return asked
 
-    def _ask(self, candidate: Candidate, finished: list[tuple[Candidate, Refusal | None]]) -> None:
+    def _ask(self, candidate: Candidate, finished: list[Finished]) -> None:
         if candidate.inbox.gone or not self._identify(candidate):
             self._forget(candidate)
             return
@@ -177,7 +174,7 @@ class Gate:
                     self._on_decode(DecodeOrder(key, inbox.absolute(candidate.path), candidate.identity))
                     return
                 case Ready(refusal):
-                    finished.append((candidate, refusal))
+                    finished.append(Finished(candidate, refusal))
                     return
                 case Look():
                     if not self._look(candidate):
@@ -265,11 +262,9 @@ class Gate:
 
     # -- what comes out
 
-    def _hand_over(self, finished: list[tuple[Candidate, Refusal | None]]) -> None:
+    def _hand_over(self, finished: list[Finished]) -> None:
         try:
-            arrivals = self._arrivals(finished)
-            if arrivals:
-                self._on_arrivals(arrivals)
+            self._handover.give(finished)
         except Exception:
             if not self._retry_handover:
                 raise
@@ -283,41 +278,10 @@ class Gate:
         for candidate, _ in finished:
             self._forget(candidate)
 
-    def _arrivals(self, finished: Iterable[tuple[Candidate, Refusal | None]]) -> list[Arrival]:
-        arrivals: list[Arrival] = []
-        for candidate, refusal in finished:
-            identity, status, folder = candidate.identity, candidate.status, candidate.inbox.folder
-            assert identity is not None
-            assert status is not None
-            version = Version(identity.size, identity.mtime_ns)
-            before = self._store.known_version(candidate.inbox.name, candidate.path)
-            if before == version:
-                continue
-            adopted = None
-            if before is None and refusal is None and folder.adopt_existing and self._adopt is not None:
-                adopted = self._adopt(folder, candidate.path, status)
-            profile = folder.profile_for(candidate.path)
-            arrivals.append(
-                Arrival(
-                    candidate.inbox.name,
-                    candidate.path,
-                    version,
-                    profile.options.fingerprint,
-                    profile.name,
-                    folder.priority,
-                    refusal,
-                    adopted,
-                )
-            )
-            if candidate.by_rescan:
-                self.found_by_rescan += 1
-                log.warning(
-                    "intake.found_by_rescan",
-                    folder=printable(candidate.inbox.name),
-                    path=printable(candidate.path),
-                    total=self.found_by_rescan,
-                )
-        return arrivals
+    @property
+    def found_by_rescan(self) -> int:
+        """How many files only a rescan found, though events should have told of them."""
+        return self._handover.found_by_rescan
 
     def unready(self) -> list[Unready]:
         """Give the candidates, each with why it is not handed over yet."""

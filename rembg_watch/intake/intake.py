@@ -13,17 +13,17 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
-from watchdog.events import DirCreatedEvent, DirDeletedEvent, DirMovedEvent, FileDeletedEvent, FileMovedEvent
 
 from rembg_watch.intake import completeness
 from rembg_watch.intake.completeness import Gone, NotAFile
 from rembg_watch.intake.gate import NEVER, Gate
+from rembg_watch.intake.hearing import Hearing
 from rembg_watch.intake.inbox import Health, Inbox, RootStatus
 from rembg_watch.intake.letters import Left, Offer, Scanned
 from rembg_watch.intake.patrol import Patrol
 from rembg_watch.intake.readiness import How, Timings
 from rembg_watch.intake.roots import Rounds
-from rembg_watch.intake.watcher import News, paths_of
+from rembg_watch.intake.watcher import News
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,6 +101,7 @@ class Intake:
         self._patrol = Patrol(
             folders, store, self._send, self._send, self._has_room, on_turn, clock=clock, rounds=rounds or Rounds()
         )
+        self._hearing = Hearing(self._gate, self._patrol.visit, wall)
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
             for name, target in (
@@ -247,7 +248,7 @@ class Intake:
     def _open(self, letter: Letter, deserted: set[Inbox]) -> None:
         match letter:
             case News():
-                self._hear(letter, deserted)
+                self._hearing.hear(letter, deserted)
             case Offer(inbox, found, how, by_rescan):
                 if not inbox.gone:
                     for file in found:
@@ -266,58 +267,6 @@ class Intake:
                 for wanted in self._patrol.inboxes:
                     if wanted.name == name:
                         self._gate.offer(wanted, path, How.WRITTEN)
-
-    def _hear(self, news: News, deserted: set[Inbox]) -> None:
-        inbox, event = news
-        if inbox.gone:
-            return
-        source, target = paths_of(event)
-        match event:
-            case DirDeletedEvent():
-                deserted.add(inbox)
-            case DirCreatedEvent():
-                self._visit(inbox, source, How.FOUND, recursive=False)
-            case DirMovedEvent():
-                if source:
-                    deserted.add(inbox)
-                if target:
-                    how = How.MOVED if self._is_unwanted(inbox, source, folder=True) else How.FOUND
-                    self._visit(inbox, target, how, recursive=True)
-            case FileDeletedEvent():
-                self._vanished(inbox, source)
-            case FileMovedEvent():
-                if source:
-                    self._vanished(inbox, source)
-                if target:
-                    self._consider(inbox, target, How.MOVED if self._is_unwanted(inbox, source) else How.WRITTEN)
-            case _:
-                self._consider(inbox, source, How.WRITTEN)
-
-    def _consider(self, inbox: Inbox, path: str, how: How) -> None:
-        relpath = inbox.relative(path)
-        if not relpath or inbox.is_nested(relpath):
-            return
-        if reason := inbox.refuses(relpath):
-            inbox.ignored.add(relpath, reason, self._wall())
-        else:
-            self._gate.offer(inbox, relpath, how)
-
-    def _vanished(self, inbox: Inbox, path: str) -> None:
-        if relpath := inbox.relative(path):
-            inbox.ignored.discard(relpath)
-            self._gate.check(inbox, relpath)
-
-    def _visit(self, inbox: Inbox, path: str, how: How, *, recursive: bool) -> None:
-        relpath = inbox.relative(path)
-        if relpath and inbox.folder.recursive and not inbox.is_nested(relpath) and not inbox.ignores_folder(relpath):
-            self._patrol.visit(inbox, relpath, how, recursive=recursive)
-
-    def _is_unwanted(self, inbox: Inbox, source: str, *, folder: bool = False) -> bool:
-        """Tell whether what is renamed came from outside or from a name that is not taken: then it is finished."""
-        relpath = inbox.relative(source) if source else None
-        if not relpath:
-            return True
-        return inbox.ignores_folder(relpath) if folder else inbox.refuses(relpath) is not None
 
     # -- the decoding thread
 
