@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import cast
@@ -28,9 +29,13 @@ from rembg_watch.notify import notify
 @click.option("--test-config", is_flag=True, help="Only read the config, say what is wrong with it, and end.")
 def command(config_path: str | None, log_format: str, log_level: str, test_config: bool) -> None:
     """Watch the folders and send every new photo, until SIGTERM or SIGINT. SIGHUP reads the config anew."""
+    # What is loaded here stays to the end: while it comes, and in every scan behind it, it need not be looked through.
+    gc.disable()
     from rembg_watch.config.load import find_config, load_config  # noqa: PLC0415 - only this command needs the daemon
     from rembg_watch.daemon import Daemon  # noqa: PLC0415
 
+    gc.freeze()
+    gc.enable()
     logs.configure(cast("logs.Format", log_format), log_level)
     try:
         config = load_config(find_config(config_path, os.environ))
