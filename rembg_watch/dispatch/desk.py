@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LAPSE = 0.02
+LAPSE = 0.01
 """Seconds after which a seat does not count any more: who has it most likely waits for a disk, perhaps for one that
 hangs, and must not keep the others from working."""
 SHORT = 0.01

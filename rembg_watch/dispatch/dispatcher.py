@@ -54,7 +54,7 @@ CALM_SECONDS = 60.0
 TIDY_SECONDS = 30.0
 """How often sources that could not be tidied away are tried again."""
 TIDY_AT_ONCE = 100
-SPARE = 4
+SPARE = 2
 """For so many requests in flight there is one more worker, who reads the next photo or delivers an answer."""
 TURN_SECONDS = 60.0
 """What a turn of the dispatcher may take at most, besides a usage call."""
