@@ -12,7 +12,7 @@ import json
 import math
 import re
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -165,8 +165,3 @@ class Options(BaseModel):
 
 def _near(answer: tuple[int, int], wanted: tuple[float, float]) -> bool:
     return all(abs(a - b) <= max(3.0, b * 0.01) for a, b in zip(answer, wanted, strict=True))
-
-
-def parse_options(values: dict[str, Any]) -> Options:
-    """Build options from plain values, as typed on a command line. Raises pydantic's ValidationError."""
-    return Options.model_validate(values)
