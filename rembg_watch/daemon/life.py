@@ -47,6 +47,8 @@ OPEN_SECONDS = 600.0
 """What the look through a large database may take that the run before did not close."""
 SCAN_PATIENCE = 60.0
 """How long the first scan may be silent before it gets no more time to finish."""
+SWEEP_PATIENCE = 5.0
+"""Seconds for which the end waits for the sweep, which most often is over long before."""
 PRUNE_SECONDS = 6 * 3600.0
 
 LOST = "inbox"
@@ -95,6 +97,8 @@ class Daemon:
         self.intake = Intake(
             config.folders, self.store, self.take_in, adopt=Adoption(self.outputs), on_turn=self.dispatcher.stir
         )
+        self._sweeper: threading.Thread | None = None
+        self._swept = False
         self._signs = Signs(self.intake, self.dispatcher, self.account, self.holds, self.store, self.board)
         self._watchdog = Watchdog(self._unwell)
         self._orders = Orders(self._watchdog.feed)
@@ -129,8 +133,10 @@ class Daemon:
         )
         for warning in self.config.warnings:
             log.warning("config.warning", warning=warning)
+        self._swept = ended_cleanly
         if not ended_cleanly:
-            threading.Thread(target=sweep, args=(self.config, self.store), name="sweep", daemon=True).start()
+            self._sweeper = threading.Thread(target=self._sweep, name="sweep", daemon=True)
+            self._sweeper.start()
         self.dispatcher.start()
 
     def run(self) -> int:
@@ -202,7 +208,7 @@ class Daemon:
         self.dispatcher.stop(grace)
         try:
             self._publish(last=True)
-            self.board.set_fact("clean", self.dispatcher.idle(), time.time())
+            self.board.set_fact("clean", self.dispatcher.idle() and self._is_swept(), time.time())
         except StateError as error:
             log.error("state.cannot_write", reason=error.message, hint=error.hint)
         for client in (*self._retired, self._client):
@@ -210,6 +216,16 @@ class Daemon:
         self.database.close()
         self._lock.release()
         log.info("stopped")
+
+    def _sweep(self) -> None:
+        sweep(self.config, self.store)
+        self._swept = True
+
+    def _is_swept(self) -> bool:
+        """Tell whether nothing is left of a run that was killed; if not, the next run has to sweep."""
+        if self._sweeper is not None:
+            self._sweeper.join(SWEEP_PATIENCE)
+        return self._swept
 
     def reload(self) -> None:
         """Take over the config file as it is now; one with mistakes is refused, and the old one goes on."""

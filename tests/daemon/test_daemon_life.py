@@ -6,12 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 
 import pytest
 from daemon_photos import corner_of, number_in, photo
 
 from rembg_watch.config.load import load_config
-from rembg_watch.daemon import Daemon
+from rembg_watch.daemon import Daemon, life
 from rembg_watch.errors import AlreadyRunning, StateError
 
 MISTAKES = """\
@@ -310,3 +311,19 @@ def test_the_key_is_nowhere_to_be_seen(place, sandbox, run_daemon):
     )
     assert b"test-key-0001" not in everything + daemon.log.read_bytes()
     assert sandbox.requests[0].headers["x-api-key"] == "test-key-0001"
+
+
+def test_a_run_that_ends_before_its_sweep_leaves_it_to_the_next(place, monkeypatch):
+    """What a killed run left is cleared away, even if the run after it was stopped, in good order, too soon for that."""
+    left = place.outbox / "a" / ".rembg-watch-7-0123456789abcdef.part"
+    let_go = threading.Event()
+    monkeypatch.setattr(life, "SWEEP_PATIENCE", 0.05)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Daemon, "_sweep", lambda _: let_go.wait(20))
+        with place.daemon():  # the very first run: nothing says that one before it ended well
+            left.parent.mkdir()
+            left.touch()
+    let_go.set()
+    monkeypatch.undo()
+    with place.daemon():
+        place.wait_until(lambda: not left.exists())
