@@ -17,7 +17,6 @@ from rembg_watch.imagefile import HEAD_BYTES, MAX_BYTES, MAX_SIDE, Header, read_
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
 _DATA_URL = re.compile(r"\s*data:[^,]{0,200},", re.IGNORECASE)
 
 

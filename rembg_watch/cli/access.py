@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import ValidationError
 
-from rembg_watch.api.client import RembgClient
 from rembg_watch.api.options import Options
+from rembg_watch.config.client import client_for
 from rembg_watch.config.key import VARIABLE
 from rembg_watch.config.load import find_config, load_config
 from rembg_watch.config.problems import in_words, value_shown
@@ -21,6 +21,7 @@ from rembg_watch.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rembg_watch.api.client import RembgClient
     from rembg_watch.config.model import Config
     from rembg_watch.imagefile import Kind
 
@@ -33,15 +34,7 @@ class Access:
     api: ApiConfig
 
     def client(self) -> RembgClient:
-        api = self.api
-        return RembgClient(
-            self.key,
-            url=api.url,
-            usage_url=api.usage_url,
-            connect_timeout=api.connect_timeout,
-            read_timeout=api.read_timeout,
-            pool_size=1,
-        )
+        return client_for(self.api, self.key)
 
 
 def config_for(named: str | None, *, needed: bool, env: Mapping[str, str]) -> Config | None:

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import click
 
-from rembg_watch.api.client import RembgClient
 from rembg_watch.api.exchange import Exchange
 from rembg_watch.api.retry_after import parse_http_date
 from rembg_watch.api.transport import Transport
@@ -19,6 +18,7 @@ from rembg_watch.cli import findings, localchecks
 from rembg_watch.cli.findings import Finding, Level, fail, ok, warn
 from rembg_watch.cli.options import config_option, json_option
 from rembg_watch.cli.show import emit, text
+from rembg_watch.config.client import client_for
 from rembg_watch.config.load import find_config, load_config
 from rembg_watch.errors import EXIT_CONFIG, ApiError, ConfigError
 from rembg_watch.printable import printable
@@ -55,14 +55,7 @@ def _key_and_credits(config: Config) -> Iterator[Finding]:
         return
     api = config.api
     try:
-        with RembgClient(
-            config.key,
-            url=api.url,
-            usage_url=api.usage_url,
-            connect_timeout=api.connect_timeout,
-            read_timeout=min(api.read_timeout, LONGEST_READ),
-            pool_size=1,
-        ) as client:
+        with client_for(api, config.key, longest_read=LONGEST_READ) as client:
             usage = client.membership_usage(billing_cycle=True)
     except ApiError as error:
         about = error.verdict.about.value

@@ -13,9 +13,6 @@ import click
 from rembg_watch.cli import options
 
 if TYPE_CHECKING:
-    from rembg_watch.api.client import RembgClient
-    from rembg_watch.config.model import Config
-
     _ParamType = click.ParamType[Any]
 else:
     _ParamType = click.ParamType  # generic only from click 8.3 on
@@ -79,8 +76,9 @@ def command(
         raise click.UsageError("--cycles, --month and --period exclude each other.")
     config = options.load(config_path)
     from rembg_watch.cli import credits_page, show  # noqa: PLC0415
+    from rembg_watch.config.client import client_for  # noqa: PLC0415 - requests takes its time
 
-    with _client(config) as client:
+    with client_for(config.api, config.require_key()) as client:
         if cycles:
             found = client.billing_cycles()
             if as_json:
@@ -134,18 +132,6 @@ def report(ctx: click.Context, config_path: str | None, by: Any, since: float | 
         )
     else:
         show.show(credits_page.report_page(rows, by, beside))
-
-
-def _client(config: Config) -> RembgClient:
-    from rembg_watch.api.client import RembgClient  # noqa: PLC0415 - requests takes its time
-
-    return RembgClient(
-        config.require_key(),
-        url=config.api.url,
-        usage_url=config.api.usage_url,
-        connect_timeout=config.api.connect_timeout,
-        read_timeout=config.api.read_timeout,
-    )
 
 
 def _bare(cycle: dict[str, Any]) -> dict[str, Any]:

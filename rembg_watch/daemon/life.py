@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rembg_watch import __version__, logs
-from rembg_watch.api.client import RembgClient
+from rembg_watch.config.client import client_for
 from rembg_watch.daemon.arriving import enqueue
 from rembg_watch.daemon.orders import Orders
 from rembg_watch.daemon.places import make_targets, prepare_state_dir, sweep
@@ -36,6 +36,7 @@ from rembg_watch.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rembg_watch.api.client import RembgClient
     from rembg_watch.config.model import Config
     from rembg_watch.dispatch.steps import Step
     from rembg_watch.jobs.model import Arrival
@@ -297,14 +298,7 @@ class Daemon:
 
 
 def _client(config: Config) -> RembgClient:
-    return RembgClient(
-        config.require_key(),
-        url=config.api.url,
-        usage_url=config.api.usage_url,
-        connect_timeout=config.api.connect_timeout,
-        read_timeout=config.api.read_timeout,
-        pool_size=config.workers + 2,
-    )
+    return client_for(config.api, config.require_key(), pool_size=config.workers + 2)
 
 
 def _is_there(folder: str, path: str) -> bool:

@@ -129,9 +129,9 @@ def writable(root: str, need: int = ENOUGH_SPACE, *, by_writing: bool = True) ->
     Free and without debris: permissions and ``statvfs`` first, then 64 KiB into a file without a name (``O_TMPFILE``,
     gone when closed, even by a crash), which alone notices a quota. ``need`` is in bytes.
 
-    Where a temporary file is made next, its own ``try_room`` is the better probe: ext4 passes over
-    each file number that was freed in the last minutes, so that a nameless file for each photo makes every new file
-    dearer.
+    Where a temporary file is made next, its own ``try_room`` is the better probe, and ``by_writing`` false: ext4 passes
+    over each file number that was freed in the last minutes, so that a nameless file for each photo makes every new
+    file dearer.
     """
     try:
         if not os.path.isdir(root):

@@ -16,7 +16,6 @@ from rembg_watch.dispatch.pace import Pace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-
 _LOOK_AGAIN = 0.5
 """Seconds; short, as a hold or a new config may change what is waited for."""
 
@@ -42,8 +41,12 @@ class RequestLine:
             InterruptedError: nothing may be sent any more.
         """
         with self._first:
-            while (wait := self._take(may_send)) > 0:
-                with self._lock:
+            while True:
+                if self._stopping or not may_send():
+                    raise InterruptedError
+                with self._lock:  # held from the look to the wait: a place that is freed between would be missed
+                    if (wait := self._take()) <= 0:
+                        break
                     if not self._stopping:
                         self._freed.wait(wait)
         try:
@@ -53,17 +56,14 @@ class RequestLine:
                 self._in_flight -= 1
                 self._freed.notify()
 
-    def _take(self, may_send: Callable[[], bool]) -> float:
+    def _take(self) -> float:
         """Take a place if one is free and it is time; else give the seconds after which to look again."""
-        if self._stopping or not may_send():
-            raise InterruptedError
-        with self._lock:
-            if self._in_flight >= self._places:
-                return _LOOK_AGAIN
-            delay = self._pace.take(self._clock())
-            if delay <= 0:
-                self._in_flight += 1
-            return min(delay, _LOOK_AGAIN)
+        if self._in_flight >= self._places:
+            return _LOOK_AGAIN
+        delay = self._pace.take(self._clock())
+        if delay <= 0:
+            self._in_flight += 1
+        return min(delay, _LOOK_AGAIN)
 
     def accepted(self, sent_at: float) -> None:
         """Note that a request that went out at ``sent_at`` was not refused for its pace."""

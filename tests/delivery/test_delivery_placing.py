@@ -15,6 +15,15 @@ from rembg_watch.delivery import placing
 from rembg_watch.errors import TargetError, TargetTaken
 
 
+@pytest.fixture(params=["flag", "link", "claim"])
+def means(request, monkeypatch):
+    """Place by RENAME_NOREPLACE, by link and unlink, or by a claim, as filesystems differ."""
+    if request.param != "flag":
+        monkeypatch.setattr(placing, "_renameat2", None)
+    if request.param == "claim":
+        monkeypatch.setattr(placing, "_by_link", lambda *_: False)
+
+
 def test_a_taken_name_is_never_overwritten(tmp_path):
     """What appeared in the meantime stays; the temporary file is still there for the next name."""
     (tmp_path / "photo.webp").write_bytes(b"somebody's")
@@ -78,13 +87,9 @@ def test_our_own_placing_from_before_a_crash_is_recognised(tmp_path):
     assert tree(tmp_path) == ["photo.webp"]
 
 
-@pytest.mark.parametrize("means", ["flag", "link", "claim"])
-def test_every_means_of_placing_replaces_nothing(tmp_path, monkeypatch, means):
+@pytest.mark.usefixtures("means")
+def test_every_means_of_placing_replaces_nothing(tmp_path):
     """RENAME_NOREPLACE, link and unlink, or a claim: each places once and says when the name is taken."""
-    if means != "flag":
-        monkeypatch.setattr(placing, "_renameat2", None)
-    if means == "claim":
-        monkeypatch.setattr(placing, "_by_link", lambda *_: False)
     put(tmp_path, "photo.webp", b"first")
     with pytest.raises(TargetTaken):
         put(tmp_path, "photo.webp", b"second")
@@ -92,13 +97,9 @@ def test_every_means_of_placing_replaces_nothing(tmp_path, monkeypatch, means):
     assert tree(tmp_path) == ["photo.webp"]
 
 
-@pytest.mark.parametrize("means", ["flag", "link", "claim"])
-def test_of_many_that_want_one_name_exactly_one_gets_it(tmp_path, monkeypatch, means):
+@pytest.mark.usefixtures("means")
+def test_of_many_that_want_one_name_exactly_one_gets_it(tmp_path):
     """Eight threads place under one name at once; seven are told that it is taken."""
-    if means != "flag":
-        monkeypatch.setattr(placing, "_renameat2", None)
-    if means == "claim":
-        monkeypatch.setattr(placing, "_by_link", lambda *_: False)
     start, outcomes = threading.Barrier(8), []
 
     def run(number):
