@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from rembg_watch.api.verdict import About
 from rembg_watch.dispatch.claims import Claims, lease_seconds
 from rembg_watch.dispatch.contents import Contents
 from rembg_watch.dispatch.crew import Crew
-from rembg_watch.dispatch.holds import ALL, outbox_scope
+from rembg_watch.dispatch.holds import ALL, outbox_scope, profile_scope
 from rembg_watch.dispatch.line import RequestLine
 from rembg_watch.dispatch.outboxes import Outboxes
 from rembg_watch.dispatch.reactions import Reactions
@@ -145,10 +146,7 @@ class Dispatcher:
                 self.reactions.hold_outbox(str(folder.outbox), problem)
         self._line.reload(config.api.max_per_second, config.workers)
         self._claims.reload()
-        fingerprints = {profile.options.fingerprint for profile in config.profiles.values()}
-        for scope in self._holds.scopes("profile:"):
-            if scope not in fingerprints:
-                self._holds.release(f"profile:{scope}")
+        self._release_gone_profiles()
         self._holds.look_now(self._clock())
         self._crew.resize(config.workers + max(1, config.workers // SPARE))
         self._started = True
@@ -311,6 +309,15 @@ class Dispatcher:
             self.reactions.react(job, str(folder.outbox) if folder else None, report)
         except StateError as error:  # the hold stands in memory; only people can't see it yet
             log.error("state.cannot_write", reason=error.message, hint=error.hint)
+        if report.verdict is not None and report.verdict.about is About.PROFILE:
+            self._release_gone_profiles()  # the request may have gone out before a reload, and its answer come after
+
+    def _release_gone_profiles(self) -> None:
+        """End the holds of options that the config has no more: nothing will ever be sent with them to end the hold."""
+        fingerprints = {profile.options.fingerprint for profile in self._config().profiles.values()}
+        for fingerprint in self._holds.scopes("profile:"):
+            if fingerprint not in fingerprints:
+                self._holds.release(profile_scope(fingerprint))
 
     @contextmanager
     def _turn(self, job: Job, fingerprint: str) -> Iterator[None]:
@@ -321,7 +328,7 @@ class Dispatcher:
             if self._stopping or self._holds.has(ALL) or self._holds.has(held):
                 return False
             tries_it = self.reactions.trials.get(fingerprint) == job.id
-            return tries_it or not self._holds.has(f"profile:{fingerprint}")
+            return tries_it or not self._holds.has(profile_scope(fingerprint))
 
         self._crew.step_waits()
         with self._crew.away(), self._line.place(may_send), self._crew.in_flight(job):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -129,18 +130,20 @@ def test_a_redirect_is_not_followed_and_the_key_stays_here(place, sandbox, impat
     assert place.ledger() == (1, 0)
 
 
+def with_refused_options(config):
+    """Put in what the config would refuse, so that the server has to."""
+    options = Options.model_construct(**{**Options(format="png").model_dump(), "bg_color": "#12345", "w": 20000})
+    wrong = Profile("wrong", options)
+    first = replace(config.folders[0], profile=wrong)
+    return replace(config, folders=(first, *config.folders[1:]), profiles={**config.profiles, wrong.name: wrong})
+
+
 def test_a_profile_that_is_refused_is_held_alone(place, sandbox, impatient):
     """Options that the API refuses hold their profile with field and message; others go on; a new config ends it."""
     other, other_out = place.add_folder("other", profile={"format": "webp"})
     place.settings["workers"] = 1
 
-    def wrong(config):
-        """Put in what the config would refuse, so that the server has to."""
-        options = Options.model_construct(**{**Options(format="png").model_dump(), "bg_color": "#12345", "w": 20000})
-        first = replace(config.folders[0], profile=Profile("wrong", options))
-        return replace(config, folders=(first, *config.folders[1:]))
-
-    with place.daemon(wrong) as daemon:
+    with place.daemon(with_refused_options) as daemon:
         for number in range(3):
             place.drop(f"a{number}.jpg", photo(106 + number))
         hold = place.wait_until(lambda: place.holds().get(("profile", "options")))
@@ -158,6 +161,28 @@ def test_a_profile_that_is_refused_is_held_alone(place, sandbox, impatient):
         assert not place.holds()
     assert set(place.states().values()) == {"done"}
     assert place.ledger() == (4, 0)
+
+
+def test_a_refusal_that_comes_after_the_reload_holds_nothing(place, sandbox, monkeypatch):
+    """The request went out with options that the config has no more: the photo goes out anew with those of today."""
+    reloaded = threading.Event()
+    with place.daemon(with_refused_options) as daemon:
+        react = daemon.dispatcher.reactions.react
+
+        def after_the_reload(*arguments):
+            assert reloaded.wait(20)
+            react(*arguments)
+
+        monkeypatch.setattr(daemon.dispatcher.reactions, "react", after_the_reload)
+        place.drop("a.jpg", photo(107))
+        place.wait_until(lambda: sandbox.requests)
+        place.reload(daemon)
+        reloaded.set()
+        place.settled(1)
+        assert not place.holds()
+    assert place.states() == {"a.jpg": "done"}
+    assert len(sandbox.requests) == 2
+    assert place.ledger() == (1, 0)
 
 
 def test_attempts_end_when_the_service_works_for_others(place, sandbox, impatient):

@@ -97,19 +97,16 @@ def test_systemd_hung_worker_is_named(world: World, monkeypatch: pytest.MonkeyPa
 def test_systemd_worker_that_waits_for_its_turn_is_well(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow pace makes workers wait for long; that is not hanging."""
     monkeypatch.setattr(dispatcher, "lease_seconds", lambda _config: 0.2)
-    waits = threading.Event()
-    take = world.daemon.dispatcher._line._take
-
-    def wait(may_send: Callable[[], bool]) -> float:
-        waits.set()
-        return take(may_send) if world.let_go.is_set() else 1.0
-
-    monkeypatch.setattr(world.daemon.dispatcher._line, "_take", wait)
-    world.start()
-    world.drop()
-    assert waits.wait(15)
-    time.sleep(0.3)
-    assert world.daemon._unwell() is None
+    line = world.daemon.dispatcher._line
+    with line.place(lambda: True), line.place(lambda: True):  # both of its places are taken
+        world.start()
+        world.drop()
+        deadline = time.monotonic() + 15
+        while not line._first.locked() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert line._first.locked()
+        time.sleep(0.3)
+        assert world.daemon._unwell() is None
 
 
 def test_systemd_dead_worker_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
