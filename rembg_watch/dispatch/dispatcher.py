@@ -23,9 +23,10 @@ from rembg_watch.dispatch.line import RequestLine
 from rembg_watch.dispatch.outboxes import Outboxes
 from rembg_watch.dispatch.reactions import Reactions
 from rembg_watch.dispatch.report import Ended, Report
+from rembg_watch.dispatch.rest import Rest
 from rembg_watch.dispatch.steps import Step, Tools
 from rembg_watch.dispatch.target import Targets
-from rembg_watch.dispatch.tidying import tidy_source
+from rembg_watch.dispatch.tidying import Tidying, tidy_source
 from rembg_watch.dispatch.walltime import ClockWatch, steady_clock
 from rembg_watch.dispatch.worker import Worker
 from rembg_watch.errors import StateError
@@ -35,26 +36,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rembg_watch.api.client import RembgClient
-    from rembg_watch.config.model import Config, Folder
+    from rembg_watch.config.model import Config
     from rembg_watch.dispatch.account import Account
     from rembg_watch.dispatch.holds import Holds
     from rembg_watch.jobs.database import Database
     from rembg_watch.jobs.ledger import Ledger
-    from rembg_watch.jobs.model import Job, Tidy
+    from rembg_watch.jobs.model import Job
     from rembg_watch.jobs.outputs import Outputs
     from rembg_watch.jobs.store import JobStore
 
-LOOK_SECONDS = 2.0
-"""How often the dispatcher looks at what others wrote into the database."""
-IDLE_LOOK_SECONDS = 4.0
-"""The same while there is nothing to do: an idle machine is woken less than once a second by all of us together."""
-CALM_AFTER = 70.0
-"""After so many seconds without news only that look is taken: what is told of the last minute has been told by then."""
-CALM_SECONDS = 60.0
-"""How often everything else is looked at then."""
-TIDY_SECONDS = 30.0
-"""How often sources that could not be tidied away are tried again."""
-TIDY_AT_ONCE = 100
 SPARE = 2
 """For so many requests in flight there is one more worker, who reads the next photo or delivers an answer."""
 TURN_SECONDS = 60.0
@@ -92,6 +82,8 @@ class Dispatcher:
         self._line = RequestLine(config().api.max_per_second, config().workers)
         self._clock_watch = ClockWatch(clock(), steady_clock())
         self._outboxes = Outboxes()
+        self._rest = Rest()
+        self._tidying = Tidying(store, config)
         self.reactions = Reactions(holds, account, self._line, self._outboxes, clock)
         self._contents = Contents()
         self._worker = Worker(
@@ -107,7 +99,7 @@ class Dispatcher:
                 healthy=self.reactions.healthy,
                 sent=account.sent,
                 unpark=self._unpark,
-                tidy=self._tidy,
+                tidy=partial(tidy_source, store),
                 again=again,
                 credits_left=account.left,
                 clock=clock,
@@ -118,14 +110,10 @@ class Dispatcher:
         self._crew = Crew(self._worker.run, self._settle, self.wake, clock)
         self._claims = Claims(config, store, ledger, account, holds, self.reactions, self._crew, self._give_back, clock)
         self._orphans: deque[Job] = deque()
-        self._wake = threading.Event()
         self._stopping = False
         self._started = False
         self._thread = threading.Thread(target=self._run, name="dispatch", daemon=True)
         self._seen_change = -1
-        self._stirred = time.monotonic()
-        self._next_tidy = 0.0
-        self._tidy_after = 0
         self.beat = time.monotonic()
         self.fatal: StateError | None = None
         """Why the dispatcher gave up, or None."""
@@ -154,19 +142,22 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Look for work now."""
-        self._wake.set()
+        self._rest.wake()
 
     def stir(self) -> None:
         """Say that something goes on elsewhere: what is told of it is told at the usual pace again."""
-        calm, self._stirred = self._is_calm(), time.monotonic()
-        if calm:
-            self.wake()
+        self._rest.stir()
+
+    def tidy_now(self) -> None:
+        """Tidy at the next turn, as jobs ended without a worker (refused or adopted files)."""
+        self._tidying.soon()
+        self.wake()
 
     def stop(self, grace: float) -> None:
         """Claim nothing more, let what is in flight finish for ``grace`` seconds, then give the rest back."""
         self._stopping = True
         self._line.close()
-        self._wake.set()
+        self._rest.wake()
         if self._thread.ident is not None:  # a start that failed also stops
             self._thread.join(10)
         rest = [*self._crew.stop(grace), *self._orphans]
@@ -222,10 +213,10 @@ class Dispatcher:
                     self._on_turn()
                     return
                 log.error("state.trouble", reason=error.message, hint=error.hint)
-                self._wake.wait(1.0)
+                self._rest.wait(1.0)
             except Exception:
                 log.exception("dispatch.loop_failed", hint="it goes on")
-                self._wake.wait(1.0)
+                self._rest.wait(1.0)
 
     def _turn_around(self) -> None:
         self._on_turn()
@@ -233,27 +224,18 @@ class Dispatcher:
         self._look_outside()
         self._take_in_orphans()
         self.reactions.probe()
-        self._tidy_up()
+        self._tidying.turn()
         jobs = [] if self._stopping else self._claims.next_batch()
         for job in jobs:
             self._crew.put(job)
         if jobs:
-            self._stirred = time.monotonic()
+            self._rest.stirred()
         else:
-            self._rest(time.monotonic() + self._seconds_to_next())
+            self._rest.sleep(self._seconds_to_next(), self._has_news)
 
-    def _rest(self, until: float) -> None:
-        """Sleep until there is something to do; between, look whether others have written, and whether time jumped."""
-        while (left := until - time.monotonic()) > 0:
-            woken = self._wake.wait(min(left, IDLE_LOOK_SECONDS))
-            self.beat = time.monotonic()
-            if woken or self._look_at_the_clock() or self._database.changed() != self._seen_change:
-                self._stirred = self.beat
-                break
-        self._wake.clear()
-
-    def _is_calm(self) -> bool:
-        return time.monotonic() - self._stirred > CALM_AFTER
+    def _has_news(self) -> bool:
+        self.beat = time.monotonic()
+        return self._look_at_the_clock() or self._database.changed() != self._seen_change
 
     def _look_at_the_clock(self) -> bool:
         now = self._clock()
@@ -274,8 +256,7 @@ class Dispatcher:
     def _seconds_to_next(self) -> float:
         now = self._clock()
         times = [self._holds.next_check(), self._store.next_due()]
-        busy = self._crew.claimed() or self._store.ready()
-        look = LOOK_SECONDS if busy else CALM_SECONDS if self._is_calm() else IDLE_LOOK_SECONDS
+        look = self._rest.look_seconds(busy=self._crew.claimed() > 0 or self._store.ready())
         # What is due already and was not taken is held, or waits for a worker, who wakes us: only the future counts.
         soonest = min((at for at in times if at is not None and at > now), default=now + look)
         return max(0.005, min(look, soonest - now))
@@ -338,31 +319,6 @@ class Dispatcher:
     def _step(self, step: Step) -> None:
         self._crew.step_made()
         self._at(step)
-
-    # -- sources of ended jobs
-
-    def _tidy(self, job: Job, folder: Folder, what: Tidy) -> object:
-        return tidy_source(self._store, job, folder, what)
-
-    def _tidy_up(self) -> None:
-        now = time.monotonic()
-        if now < self._next_tidy:
-            return
-        jobs = self._store.untidy(self._tidy_after, TIDY_AT_ONCE)
-        done = False
-        for job in jobs:
-            folder = self._config().folder(job.folder)
-            if folder is not None and job.tidy is not None:
-                done = self._tidy(job, folder, job.tidy) is None or done
-        full = len(jobs) == TIDY_AT_ONCE
-        # From where this page ended, so that a hundred sources that can't be tidied don't stand before all others.
-        self._tidy_after = jobs[-1].id if full else 0
-        self._next_tidy = now if full and done else now + TIDY_SECONDS
-
-    def tidy_now(self) -> None:
-        """Tidy at the next turn, as jobs ended without a worker (refused or adopted files)."""
-        self._next_tidy = 0.0
-        self.wake()
 
 
 def _longest_turn(config: Config) -> float:

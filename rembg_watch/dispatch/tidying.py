@@ -14,11 +14,47 @@ from rembg_watch.jobs.model import Tidy
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
-    from rembg_watch.config.model import Folder
+    from collections.abc import Callable
+
+    from rembg_watch.config.model import Config, Folder
     from rembg_watch.jobs.model import Job
     from rembg_watch.jobs.store import JobStore
 
+AGAIN_SECONDS = 30.0
+"""How often sources that could not be tidied away are tried again."""
+AT_ONCE = 100
+
 log = structlog.get_logger()
+
+
+class Tidying:
+    """Tries what was left for later again and again, a page at each turn. For one thread, the dispatcher's."""
+
+    def __init__(self, store: JobStore, config: Callable[[], Config]) -> None:
+        self._store = store
+        self._config = config
+        self._next = 0.0
+        self._after = 0
+
+    def soon(self) -> None:
+        """Do it at the next turn."""
+        self._next = 0.0
+
+    def turn(self) -> None:
+        """Tidy the next page, if it is time."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        jobs = self._store.untidy(self._after, AT_ONCE)
+        done = False
+        for job in jobs:
+            folder = self._config().folder(job.folder)
+            if folder is not None and job.tidy is not None:
+                done = tidy_source(self._store, job, folder, job.tidy) is None or done
+        full = len(jobs) == AT_ONCE
+        # From where this page ended, so that a hundred sources that can't be tidied don't stand before all others.
+        self._after = jobs[-1].id if full else 0
+        self._next = now if full and done else now + AGAIN_SECONDS
 
 
 def wish(folder: Folder, *, failed: bool) -> Tidy | None:

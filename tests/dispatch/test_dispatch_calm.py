@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rembg_watch.dispatch import dispatcher
+from rembg_watch.dispatch import dispatcher, rest
 from rembg_watch.dispatch.dispatcher import Dispatcher
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.model import Arrival, Version
@@ -35,8 +35,8 @@ class Calm:
             self.turns += 1
 
         monkeypatch.setattr(bench.database, "changed", look)
-        monkeypatch.setattr(dispatcher, "CALM_AFTER", 0.3)
-        monkeypatch.setattr(dispatcher, "IDLE_LOOK_SECONDS", 0.02)
+        monkeypatch.setattr(rest, "CALM_AFTER", 0.3)
+        monkeypatch.setattr(rest, "IDLE_LOOK_SECONDS", 0.02)
         tables = bench.database, bench.store, bench.outputs, bench.ledger, bench.account, bench.holds
         self.dispatcher = Dispatcher(
             lambda: bench.config, lambda: bench.client, *tables, again=lambda *_: None, on_turn=turn

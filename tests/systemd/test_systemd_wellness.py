@@ -11,7 +11,7 @@ from PIL import Image
 
 from rembg_watch.config.load import load_config
 from rembg_watch.daemon import Daemon
-from rembg_watch.dispatch import dispatcher
+from rembg_watch.dispatch import dispatcher, rest
 from rembg_watch.dispatch.steps import Step
 from rembg_watch.intake import intake
 from rembg_watch.sandbox import Sandbox
@@ -120,7 +120,7 @@ def test_systemd_dead_worker_is_named(world: World, monkeypatch: pytest.MonkeyPa
 def test_systemd_hung_dispatcher_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dispatcher that does not turn; one that waits for its usage call within the timeouts is no such thing."""
     assert dispatcher._longest_turn(world.daemon.config) > 2 * (4 * 10 + 60)
-    monkeypatch.setattr(dispatcher, "_longest_turn", lambda _config: dispatcher.LOOK_SECONDS + 0.5)
+    monkeypatch.setattr(dispatcher, "_longest_turn", lambda _config: rest.LOOK_SECONDS + 0.5)
     monkeypatch.setattr(world.daemon.dispatcher, "_look_outside", world.hang)
     world.start()
     assert world.reason("dispatcher").startswith("the dispatcher hangs")

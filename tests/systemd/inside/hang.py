@@ -15,7 +15,7 @@ from pathlib import Path
 from rembg_watch import logs
 from rembg_watch.config.load import load_config
 from rembg_watch.daemon import Daemon, life, orders
-from rembg_watch.dispatch import dispatcher
+from rembg_watch.dispatch import dispatcher, rest
 from rembg_watch.dispatch.steps import Step
 from rembg_watch.intake import intake, watcher
 
@@ -45,7 +45,7 @@ def main() -> None:
     if not first:
         sys.exit(Daemon(config).run())
     if part == "dispatcher":
-        dispatcher._longest_turn = lambda _config: dispatcher.LOOK_SECONDS + SECONDS
+        dispatcher._longest_turn = lambda _config: rest.LOOK_SECONDS + SECONDS
     elif part == "worker":
         dispatcher.lease_seconds = lambda _config: SECONDS
     intake.TURN_SECONDS = SECONDS
