@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from watchdog.events import DirCreatedEvent, DirDeletedEvent, DirMovedEvent, FileDeletedEvent, FileMovedEvent
-
 from rembg_watch.intake.readiness import How
-from rembg_watch.intake.watcher import News, paths_of
+from rembg_watch.intake.watcher import News, What
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,53 +30,35 @@ class Hearing:
 
     def hear(self, news: News, deserted: set[Inbox]) -> None:
         """Take one event. An inbox whose files may be gone without events of their own is added to ``deserted``."""
-        inbox, event = news
+        inbox, what, path, is_folder, source = news
         if inbox.gone:
             return
-        source, target = paths_of(event)
-        match event:
-            case DirDeletedEvent():
+        if what is What.GONE:
+            if is_folder:
                 deserted.add(inbox)
-            case DirCreatedEvent():
-                self._visit(inbox, source, How.FOUND, recursive=False)
-            case DirMovedEvent():
-                if source:
-                    deserted.add(inbox)
-                if target:
-                    how = How.MOVED if self._is_unwanted(inbox, source, folder=True) else How.FOUND
-                    self._visit(inbox, target, how, recursive=True)
-            case FileDeletedEvent():
-                self._vanished(inbox, source)
-            case FileMovedEvent():
-                if source:
-                    self._vanished(inbox, source)
-                if target:
-                    self._consider(inbox, target, How.MOVED if self._is_unwanted(inbox, source) else How.WRITTEN)
-            case _:
-                self._consider(inbox, source, How.WRITTEN)
+            else:
+                self._vanished(inbox, path)
+        elif is_folder:
+            moved = what is What.MOVED
+            finished = moved and (not source or inbox.ignores_folder(source))
+            self._visit(inbox, path, How.MOVED if finished else How.FOUND, recursive=moved)
+        else:
+            # What comes from outside, or from a name that is not taken, is finished.
+            finished = what is What.MOVED and (not source or inbox.refuses(source) is not None)
+            self._consider(inbox, path, How.MOVED if finished else How.WRITTEN)
 
     def _consider(self, inbox: Inbox, path: str, how: How) -> None:
-        relpath = inbox.relative(path)
-        if not relpath or inbox.is_nested(relpath):
+        if inbox.is_nested(path):
             return
-        if reason := inbox.refuses(relpath):
-            inbox.ignored.add(relpath, reason, self._wall())
+        if reason := inbox.refuses(path):
+            inbox.ignored.add(path, reason, self._wall())
         else:
-            self._gate.offer(inbox, relpath, how)
+            self._gate.offer(inbox, path, how)
 
     def _vanished(self, inbox: Inbox, path: str) -> None:
-        if relpath := inbox.relative(path):
-            inbox.ignored.discard(relpath)
-            self._gate.check(inbox, relpath)
+        inbox.ignored.discard(path)
+        self._gate.check(inbox, path)
 
     def _visit(self, inbox: Inbox, path: str, how: How, *, recursive: bool) -> None:
-        relpath = inbox.relative(path)
-        if relpath and inbox.folder.recursive and not inbox.is_nested(relpath) and not inbox.ignores_folder(relpath):
-            self._plan_visit(inbox, relpath, how, recursive=recursive)
-
-    def _is_unwanted(self, inbox: Inbox, source: str, *, folder: bool = False) -> bool:
-        """Tell whether what is renamed came from outside or from a name that is not taken: then it is finished."""
-        relpath = inbox.relative(source) if source else None
-        if not relpath:
-            return True
-        return inbox.ignores_folder(relpath) if folder else inbox.refuses(relpath) is not None
+        if inbox.folder.recursive and not inbox.is_nested(path) and not inbox.ignores_folder(path):
+            self._plan_visit(inbox, path, how, recursive=recursive)

@@ -1,15 +1,15 @@
-"""News from inotify, through watchdog: one observer for all inboxes, of which every event is only a hint.
+"""News from inotify: watchdog reads it and keeps the watches, one reader for all inboxes; every event is only a hint.
 
-What is set here against watchdog's defaults, as measured on 7.1.0:
+What is done without of watchdog, as measured on 7.1.0:
 
-- An event filter, always: with the default mask our own reads come back as events, and with thousands of folders the
-  observer never comes to rest.
-- Full events, which tell a file that was moved in (finished) from one that is created (being written).
-- No delay for pairing the two halves of a rename: at the default of 0.5 s every event behind a move out of the tree
-  waits for half a second. At 0 renames still pair, as both halves arrive together.
-- No walk of its own: a folder is watched when a scan is about to read it. Watchdog's walk would read a million names
-  for the folders among them, and the scan behind it once more.
-- The handler does nothing but append: an exception in it would end all dispatching, and its time is everybody's.
+- Its default mask: with that our own reads come back as events, and with thousands of folders it never comes to rest.
+- Its queues and the thread of each inbox behind them, which cost a photo three times what reading its event does.
+  What the reader hears is told at once, by appending: an exception there would end all hearing, and its time is
+  everybody's.
+- Its delay for pairing the two halves of a rename, 0.5 s for every event behind a move out of the tree. The second half
+  comes right behind the first, so the first is told at once and remembered.
+- Its first walk: a folder is watched when a scan is about to read it. The walk would read a million names for the
+  folders among them, and the scan behind it once more.
 """
 
 from __future__ import annotations
@@ -17,66 +17,57 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
-from watchdog.events import (
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers.api import BaseObserver
-from watchdog.observers.inotify import InotifyFullEmitter, InotifyWatchGroup
-from watchdog.observers.inotify_c import InotifyFD
-from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
+from watchdog.observers.inotify import InotifyWatchGroup
+from watchdog.observers.inotify_c import InotifyConstants, InotifyFD, Mask
+from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper, PathedInotifyEvent
 
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from watchdog.observers.api import ObservedWatch
     from watchdog.observers.inotify_c import InotifyEvent
 
     from rembg_watch.intake.inbox import Inbox
 
 log = structlog.get_logger()
 
-FILTER: list[type[FileSystemEvent]] = [
-    FileCreatedEvent,
-    FileClosedEvent,
-    FileMovedEvent,
-    FileDeletedEvent,
-    DirCreatedEvent,
-    DirMovedEvent,
-    DirDeletedEvent,
-]
 WATCH_SYSCTL = "fs.inotify.max_user_watches"
 INSTANCE_SYSCTL = "fs.inotify.max_user_instances"
+_MASK = Mask(
+    InotifyConstants.IN_CREATE
+    | InotifyConstants.IN_CLOSE_WRITE
+    | InotifyConstants.IN_MOVE
+    | InotifyConstants.IN_DELETE
+    | InotifyConstants.IN_DELETE_SELF
+)
 _INODE = re.compile(rb"^inotify wd:\S+ ino:([0-9a-f]+) ", re.MULTILINE)
 
 
+class What(Enum):
+    """What happened to a path."""
+
+    GONE = "gone"
+    """It was deleted, or moved from here."""
+    MOVED = "moved"
+    """It was moved here, complete: from ``source``, or from outside."""
+    WRITTEN = "written"
+    """It was made, or closed by a writer."""
+
+
 class News(NamedTuple):
-    """One event of one inbox, as watchdog gave it."""
+    """One event of one inbox. ``path`` and ``source`` are relative to it; the root itself, and outside, are empty."""
 
     inbox: Inbox
-    event: FileSystemEvent
-
-
-class _Append(FileSystemEventHandler):
-    def __init__(self, inbox: Inbox, post: Callable[[News], None]) -> None:
-        self._inbox = inbox
-        self._post = post
-
-    def dispatch(self, event: FileSystemEvent) -> None:
-        self._post(News(self._inbox, event))
+    what: What
+    path: str
+    is_folder: bool
+    source: str = ""
 
 
 class _Inotify(InotifyFD):
@@ -103,10 +94,53 @@ class _Inotify(InotifyFD):
         return self._inotify_fd
 
 
+class _Teller(InotifyMoveEventGrouper):
+    """Stands where watchdog would queue events for another thread: it turns them into news at once."""
+
+    def __init__(self, inbox: Inbox, post: Callable[[News], None]) -> None:
+        self._inbox = inbox
+        self._post = post
+        self._below = len(os.fsencode(inbox.root)) + 1
+        self._moved_from: PathedInotifyEvent | None = None
+
+    def put_event(self, event: PathedInotifyEvent) -> None:
+        inotify, path = event
+        source = ""
+        if inotify.is_moved_to:
+            what = What.MOVED
+            if (half := self.get_queued_moved_from_event(inotify.cookie)) is not None:
+                source = self._relative(half.path)
+        elif inotify.is_create or inotify.is_close_write:
+            what = What.WRITTEN
+        else:
+            what = What.GONE
+            if inotify.is_moved_from:
+                self._moved_from = event
+        self._post(News(self._inbox, what, self._relative(path), inotify.is_directory, source))
+
+    def get_queued_moved_from_event(self, cookie: int) -> PathedInotifyEvent | None:
+        half = self._moved_from
+        return half if half is not None and half.ev.cookie == cookie else None
+
+    def discard_pending_events(self) -> None:
+        """Nothing is pending."""
+
+    def close(self) -> None:
+        """Nobody waits."""
+
+    def _relative(self, path: bytes) -> str:
+        return os.fsdecode(path[self._below :])
+
+
 class _Group(InotifyWatchGroup):
     """The watches of one inbox. What is made or moved in under a watched folder is watched by watchdog itself."""
 
+    def __init__(self, inotify: _Inotify, inbox: Inbox, post: Callable[[News], None]) -> None:
+        self._teller = _Teller(inbox, post)
+        super().__init__(inotify, os.fsencode(inbox.root), _MASK, is_recursive=inbox.folder.recursive)
+
     def _activate(self) -> None:
+        self._move_event_grouper = self._teller
         with self._lock:
             self._add_callback(self.path)
             self._is_active = True
@@ -117,48 +151,29 @@ class _Group(InotifyWatchGroup):
             if self._is_active and path not in self._active_callbacks_by_path:
                 self._add_callback(path)
 
+    def on_event(self, event: InotifyEvent) -> None:
+        if event.is_delete_self:  # the parent tells of it, but for the root, which has none here
+            if self._active_callbacks_by_watch.get(event.wd) == self.path:
+                self._is_active = False
+            return
+        super().on_event(event)
+        if event.is_moved_to and event.is_directory and self.is_recursive:
+            self._tell_what_came_with(event)
 
-class _Emitter(InotifyFullEmitter):
-    """watchdog's emitter of full events, around our own group of watches."""
-
-    def on_thread_start(self) -> None:
-        self._inotify = _Group(
-            self._inotify_fd,
-            os.fsencode(self.watch.path),
-            is_recursive=self.watch.is_recursive,
-            event_mask=self.get_event_mask_from_filter(),
-        )
-
-    def add(self, path: str) -> None:
-        if isinstance(group := self._inotify, _Group):  # else it has ended
-            group.add(os.fsencode(path))
-
-
-class _Observer(BaseObserver):
-    """watchdog's InotifyObserver with full events, around our own reader."""
-
-    def __init__(self, inotify: _Inotify, on_end: Callable[[], None]) -> None:
-        super().__init__(_Emitter, inotify_fd=inotify)
-        self._inotify = inotify
-        self._on_end = on_end
-
-    def run(self) -> None:
-        try:
-            super().run()
-        finally:
-            self._on_end()
-
-    def on_thread_stop(self) -> None:
-        super().on_thread_stop()
-        self._inotify.stop()
-        self._inotify.join()
+    def _tell_what_came_with(self, folder: InotifyEvent) -> None:
+        """Tell what is in a folder that was moved, too: the scan that is to come may have to wait for a dead disk."""
+        with self._lock:
+            path = self._build_event_source_path(folder)
+            for event in self._recursive_simulate(path) if path else ():
+                if inner := self._build_event_source_path(event):
+                    self._teller.put_event(PathedInotifyEvent(event, inner))
 
 
 class Watcher:
-    """Watches inboxes and posts what it hears. ``on_overflow`` is called when events were lost, ``on_end`` when one of
-    the threads that carry them ends.
+    """Watches inboxes and posts what it hears. ``on_overflow`` is called when events were lost, ``on_end`` when the
+    thread that reads them ends.
 
-    Not thread-safe, but for these three, which are called on watchdog's threads.
+    Not thread-safe, but for these three, which are called on that thread.
     """
 
     def __init__(
@@ -168,37 +183,26 @@ class Watcher:
         self._on_overflow = on_overflow
         self._on_end = on_end
         self._inotify: _Inotify | None = None
-        self._observer: _Observer | None = None
-        self._watches: dict[Inbox, ObservedWatch] = {}
-        self._emitters: dict[Inbox, _Emitter] = {}
+        self._groups: dict[Inbox, _Group] = {}
 
     def start(self) -> None:
         """Start without any inbox. Raises OSError where no inotify instance is to be had."""
-        InotifyMoveEventGrouper.delay = 0.0
         # Folders that are made while their parent is being added are added twice, which is harmless.
         warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
         self._inotify = _Inotify(self._on_overflow, self._on_end)
         self._inotify.start()
-        self._observer = _Observer(self._inotify, self._on_end)
-        self._observer.start()
 
     def stop(self) -> None:
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join()
-        self._observer = self._inotify = None
-        self._watches.clear()
-        self._emitters.clear()
+        if self._inotify is not None:
+            self._inotify.stop()
+            self._inotify.join()
+        self._inotify = None
+        self._groups.clear()
 
     @property
     def alive(self) -> bool:
-        """Tell whether the threads that carry events are alive. (They stay so when an inbox is gone.)"""
-        return (
-            self._observer is not None
-            and self._observer.is_alive()
-            and self._inotify is not None
-            and self._inotify.is_alive()
-        )
+        """Tell whether the thread that reads events is alive. (It stays so when an inbox is gone.)"""
+        return self._inotify is not None and self._inotify.is_alive()
 
     def watch(self, inbox: Inbox) -> None:
         """Watch the root of an inbox, or watch it anew; what is in it follows with :meth:`watch_folder`.
@@ -207,33 +211,27 @@ class Watcher:
             OSError: it can't be watched.
         """
         self.unwatch(inbox)
-        if self._observer is None:
+        if self._inotify is None:
             raise OSError("no inotify instance")
-        handler = _Append(inbox, self._post)
         try:
-            watch = self._observer.schedule(handler, inbox.root, recursive=inbox.folder.recursive, event_filter=FILTER)
+            self._groups[inbox] = _Group(self._inotify, inbox, self._post)
         except OSError as error:
             log.warning("intake.cannot_watch", folder=printable(inbox.name), error=str(error))
             raise
-        self._watches[inbox] = watch
-        emitters = (emitter for emitter in self._observer.emitters if emitter.watch is watch)
-        self._emitters[inbox] = cast("_Emitter", next(emitters))
 
     def watch_folder(self, inbox: Inbox, path: str) -> None:
         """Watch one folder (an absolute path) of a watched inbox: before it is read, so that nothing is missed."""
-        if (emitter := self._emitters.get(inbox)) is not None:
-            emitter.add(path)
+        if (group := self._groups.get(inbox)) is not None:
+            group.add(os.fsencode(path))
 
     def unwatch(self, inbox: Inbox) -> None:
-        watch = self._watches.pop(inbox, None)
-        self._emitters.pop(inbox, None)
-        if watch is not None and self._observer is not None:
-            self._observer.unschedule(watch)
+        if (group := self._groups.pop(inbox, None)) is not None:
+            group.deactivate()
 
     def hears(self, inbox: Inbox) -> bool:
-        """Tell whether the inbox's own thread still runs; it ends when the root is deleted."""
-        emitter = self._emitters.get(inbox)
-        return emitter is not None and emitter.is_alive()
+        """Tell whether the root of the inbox is watched still; it no longer is when it was deleted."""
+        group = self._groups.get(inbox)
+        return group is not None and group.is_active
 
     def watched_inodes(self) -> set[int]:
         """Give the inode numbers of all folders that the kernel watches for us, as it says itself.
@@ -256,8 +254,3 @@ def limit_advice(unwatched: int, folders: int) -> str:
         f"{unwatched} of {folders} folders are not watched and are scanned instead: raise {WATCH_SYSCTL}"
         f" (sysctl -w {WATCH_SYSCTL}={wanted})"
     )
-
-
-def paths_of(event: FileSystemEvent) -> tuple[str, str]:
-    """Give an event's source and destination as text; either may be empty."""
-    return os.fsdecode(event.src_path or b""), os.fsdecode(event.dest_path or b"")

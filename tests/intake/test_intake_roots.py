@@ -61,13 +61,13 @@ def test_a_root_that_goes_away_is_missed_at_once(inbox, running, until):
 
 
 def test_a_watcher_that_dies_is_replaced_at_once(desk, inbox, running, pic, until):
-    """The end of a thread that carries events is noticed without looking."""
+    """The end of the thread that reads events is noticed without looking."""
     with running(inbox, rounds=Rounds(health=60, calm=60, revive=0)) as intake:
-        dead = intake._patrol._roots._watcher._observer
+        dead = intake._patrol._roots._watcher._inotify
         dead.stop()
         (inbox / "photo.jpg").write_bytes(pic())
         until(lambda: desk.of("photo.jpg"))
-        assert intake._patrol._roots._watcher._observer is not dead
+        assert intake._patrol._roots._watcher._inotify is not dead
 
 
 def test_a_root_that_is_replaced_is_watched_anew(desk, inbox, tmp_path, running, move_in, pic, until):
@@ -173,9 +173,8 @@ def test_after_an_overflow_everything_is_scanned(desk, inbox, running, pic, unti
 def test_what_only_a_rescan_finds_is_counted_and_warned_of(desk, inbox, running, folder_for, pic, until):
     """If events are lost without a word the rescan finds the file, and says that it had to."""
     with running(folder_for(inbox, rescan=0.5), rounds=BRISK) as intake, structlog.testing.capture_logs() as logs:
-        observer = intake._patrol._roots._watcher._observer
-        for watch in list(observer._handlers):
-            observer._handlers[watch].clear()
+        for group in intake._patrol._roots._watcher._groups.values():
+            group._teller._post = lambda news: None
         (inbox / "photo.jpg").write_bytes(pic())
         until(lambda: desk.arrivals)
         assert intake.found_by_rescan == 1
@@ -328,7 +327,7 @@ def test_every_scan_watches_what_is_not_watched(desk, inbox, running, move_in, p
     (inbox / "a/b").mkdir(parents=True)
     with running(inbox, rounds=RARE) as intake:
         watcher = intake._patrol._roots._watcher
-        (group,) = (emitter._inotify for emitter in watcher._emitters.values())
+        (group,) = watcher._groups.values()
         lost = os.fsencode(inbox / "a/b")
         group._remove_callbacks([group._active_callbacks_by_path[lost]])
         assert len(watcher.watched_inodes()) == 2

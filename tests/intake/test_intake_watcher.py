@@ -1,4 +1,4 @@
-"""The settings that make watchdog usable, each with the failure that it prevents."""
+"""What is asked of watchdog and what is done without, each with the failure that it prevents."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from collections import deque
 from pathlib import Path
 
 import pytest
-from watchdog.events import FileCreatedEvent, FileMovedEvent
-from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 from rembg_watch.intake.inbox import Inbox
-from rembg_watch.intake.watcher import Watcher, limit_advice, paths_of
+from rembg_watch.intake.watcher import Watcher, What, limit_advice
 
 
 class Heard(deque):
@@ -27,8 +25,8 @@ class Heard(deque):
     def overflow(self):
         self.overflows += 1
 
-    def paths(self, kind=None):
-        return [paths_of(news.event) for news in list(self) if kind is None or isinstance(news.event, kind)]
+    def paths(self, what=None):
+        return [news.path for news in list(self) if what in (None, news.what)]
 
 
 @pytest.fixture
@@ -58,28 +56,45 @@ def watching(heard, folder_for):
 def test_a_move_out_does_not_hold_up_what_comes_behind(heard, inbox, elsewhere, watching, until):
     """Events behind a move out of the tree come at once, and not after watchdog's half second."""
     watching(inbox)
-    assert InotifyMoveEventGrouper.delay == 0.0
     late = []
     for number in range(5):
         (inbox / f"done{number}.jpg").write_bytes(b"x")
-        until(lambda name=f"done{number}.jpg": any(name in source for source, _ in heard.paths()))
+        until(lambda name=f"done{number}.jpg": name in heard.paths())
         (inbox / f"done{number}.jpg").rename(elsewhere / f"done{number}.jpg")
         began = time.monotonic()
         (inbox / f"new{number}.jpg").write_bytes(b"x")
-        until(lambda name=f"new{number}.jpg": any(name in source for source, _ in heard.paths()))
+        until(lambda name=f"new{number}.jpg": name in heard.paths())
         late.append(time.monotonic() - began)
     assert sorted(late)[2] < 0.2
 
 
-def test_renames_still_pair_without_the_delay(heard, inbox, watching, until):
-    """Both halves of a rename inside the tree come as one event, nearly always; a lone half still names the target."""
+def test_the_target_of_a_rename_knows_its_source(heard, inbox, elsewhere, watching, until):
+    """Inside the tree a move has its source; what comes in from elsewhere has none, whatever moved out before it."""
+    (inbox / "sub").mkdir()
     watching(inbox)
     for number in range(100):
         (inbox / f"{number}.part").write_bytes(b"x")
-        (inbox / f"{number}.part").rename(inbox / f"{number}.jpg")
-    until(lambda: len({target for _, target in heard.paths(FileMovedEvent) if target}) == 100)
-    paired = [source for source, target in heard.paths(FileMovedEvent) if source and target]
-    assert len(paired) >= 50
+        (inbox / f"{number}.part").rename(inbox / "sub" / f"{number}.jpg")
+        (inbox / "sub" / f"{number}.jpg").rename(elsewhere / "out.jpg")
+        (elsewhere / "out.jpg").rename(inbox / f"{number}.jpg")
+    until(lambda: len(heard.paths(What.MOVED)) == 200)
+    moved = [(news.source, news.path) for news in heard if news.what is What.MOVED]
+    assert moved[::2] == [(f"{number}.part", f"sub/{number}.jpg") for number in range(100)]
+    assert moved[1::2] == [("", f"{number}.jpg") for number in range(100)]
+
+
+def test_what_is_in_a_moved_folder_is_told(heard, inbox, elsewhere, watching, until):
+    """Files in a folder that is moved in, or renamed, are told of one by one, and the folder is watched from then on."""
+    (elsewhere / "a/b").mkdir(parents=True)
+    (elsewhere / "a/b/photo.jpg").write_bytes(b"x")
+    watching(inbox)
+    (elsewhere / "a").rename(inbox / "a")
+    until(lambda: "a/b/photo.jpg" in heard.paths(What.WRITTEN))
+    (inbox / "a").rename(inbox / "c")
+    until(lambda: "c/b/photo.jpg" in heard.paths(What.WRITTEN))
+    (inbox / "c/b/more.jpg").write_bytes(b"x")
+    until(lambda: "c/b/more.jpg" in heard.paths(What.WRITTEN))
+    assert [(news.source, news.path) for news in heard if news.what is What.MOVED] == [("", "a"), ("a", "c")]
 
 
 def test_a_move_in_is_told_from_a_creation(heard, inbox, move_in, watching, until):
@@ -87,9 +102,9 @@ def test_a_move_in_is_told_from_a_creation(heard, inbox, move_in, watching, unti
     watching(inbox)
     move_in(b"x", inbox / "moved.jpg")
     (inbox / "written.jpg").write_bytes(b"x")
-    until(lambda: heard.paths(FileCreatedEvent))
-    assert ("", str(inbox / "moved.jpg")) in heard.paths(FileMovedEvent)
-    assert (str(inbox / "written.jpg"), "") in heard.paths(FileCreatedEvent)
+    until(lambda: heard.paths(What.WRITTEN))
+    assert heard.paths(What.MOVED) == ["moved.jpg"]
+    assert set(heard.paths(What.WRITTEN)) == {"written.jpg"}
 
 
 def test_reading_makes_no_events(heard, inbox, watching, until):
@@ -100,8 +115,8 @@ def test_reading_makes_no_events(heard, inbox, watching, until):
         (inbox / "photo.jpg").read_bytes()
         list(os.scandir(inbox))
     (inbox / "last.jpg").write_bytes(b"x")
-    until(lambda: any("last.jpg" in source for source, _ in heard.paths()))
-    assert {os.path.basename(source) for source, _ in heard.paths()} == {"last.jpg"}
+    until(lambda: "last.jpg" in heard.paths())
+    assert set(heard.paths()) == {"last.jpg"}
 
 
 def test_a_linked_root_is_watched_where_it_leads(heard, inbox, tmp_path, watching, until):
@@ -110,7 +125,7 @@ def test_a_linked_root_is_watched_where_it_leads(heard, inbox, tmp_path, watchin
     _, place = watching(tmp_path / "link")
     assert place.root == str(inbox)
     (inbox / "photo.jpg").write_bytes(b"x")
-    until(lambda: any("photo.jpg" in source for source, _ in heard.paths()))
+    until(lambda: "photo.jpg" in heard.paths())
 
 
 def test_every_folder_is_watched_and_counted(inbox, watching, until):
@@ -124,7 +139,7 @@ def test_every_folder_is_watched_and_counted(inbox, watching, until):
 
 
 def test_a_deleted_root_is_not_heard(inbox, watching, until):
-    """When the root is deleted its own thread ends, which is noticed although watchdog calls itself alive."""
+    """When the root is deleted its watch ends, which is noticed although the reader is alive."""
     watcher, place = watching(inbox)
     assert watcher.hears(place)
     inbox.rmdir()
@@ -150,7 +165,7 @@ def test_a_real_overflow_is_told(heard, inbox, watching, until):
     until(lambda: heard.overflows, 20)
     heard.clear()
     (inbox / "after.jpg").write_bytes(b"x")
-    until(lambda: any("after.jpg" in source for source, _ in heard.paths()))
+    until(lambda: "after.jpg" in heard.paths())
     assert watcher.alive
 
 

@@ -71,17 +71,17 @@ def main() -> None:
 
 
 def end_observer(daemon: Daemon, part: str) -> None:
-    """Let the thread that carries events die of an exception, as one in a handler makes it."""
+    """Let the thread that reads events die of an exception."""
     daemon.intake.first_scan_done.wait()
     roots = daemon.intake._patrol._roots
     if part == "walk":
         roots.prepare = forever
-    observer, dispatch = roots._watcher._observer, watcher._Append.dispatch
-    watcher._Append.dispatch = lambda *_: sys.exit()
+    observer, tell = roots._watcher._inotify, watcher._Teller.put_event
+    watcher._Teller.put_event = lambda *_: sys.exit()
     while observer.is_alive():
         Path(daemon.config.folders[0].outbox.parent, f"{part}-in", "news.tmp").write_text("news")
         time.sleep(0.05)
-    watcher._Append.dispatch = dispatch
+    watcher._Teller.put_event = tell
     roots._next_start = 0.0  # as it is half a minute after a start
 
 
