@@ -212,7 +212,8 @@ class Intake:
 
     def _send(self, letter: Letter) -> None:
         self._mail.append(letter)
-        self._wake.set()
+        if not self._wake.is_set():  # a turn clears it before it reads the mail
+            self._wake.set()
 
     def _has_room(self) -> bool:
         return len(self._mail) < _MAIL_AT_ONCE and self._gate.pending() < _TABLE_ROOM
