@@ -136,9 +136,11 @@ def validate_template(text: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A parsed ``output_name``."""
+    """An ``output_name`` that is valid."""
 
-    pieces: tuple[tuple[str, str | None], ...]
+    text: str
+    times: int
+    """How often the source's own name is part of the output's."""
 
     @classmethod
     def parse(cls, text: str) -> Template:
@@ -146,30 +148,21 @@ class Template:
         problem = validate_template(text)
         if problem is not None:
             raise ValueError(problem)
-        return cls(tuple(_parse(text)))
-
-    @property
-    def names_the_source(self) -> bool:
-        """Whether the source's own name is part of the output's."""
-        return any(field in {"stem", "name"} for _, field in self.pieces)
-
-    def _fill(self, values: dict[str, str]) -> str:
-        return "".join(literal + (values[field] if field else "") for literal, field in self.pieces)
+        return cls(text, sum(field in {"stem", "name"} for _, field in _parse(text)))
 
     def render(self, values: dict[str, str]) -> str:
         """Make the name out of ``values`` (one for each of FIELDS), at most 255 bytes long and never hidden."""
-        name = self._fill(values)
+        name = self.text.format_map(values)
         over = _length(name) - MAX_BYTES
-        if over > 0 and self.names_the_source:
+        if over > 0 and self.times:
             # What is cut is the source's name, not the date or the profile that the template adds to it.
-            times = sum(field in {"stem", "name"} for _, field in self.pieces)
             mark = "~" + _short_hash(name)
             short = dict(values)
             for field in ("stem", "name"):
                 stem, suffix = (values[field], "") if field == "stem" else _split(values[field])
-                room = _length(values[field]) - -(-over // times) - len(mark) - _length(suffix)
+                room = _length(values[field]) - -(-over // self.times) - len(mark) - _length(suffix)
                 short[field] = _cut(stem, max(room, 0)) + mark + suffix
-            name = self._fill(short)
+            name = self.text.format_map(short)
         # Two halves of a character from two fields may have met: name it as a listing of the folder would.
         name = _bytes(shorten(name)).decode("utf-8", "surrogateescape")
         return shorten("_" + name) if name.startswith(".") or not name else name
@@ -183,7 +176,7 @@ def _template(text: str) -> Template:
 def split_relpath(relpath: str) -> tuple[str, ...]:
     """Split a relative path into its parts; ValueError for what could lead out of its root."""
     parts = tuple(relpath.split("/"))
-    if not relpath or "\0" in relpath or any(part in {"", ".", ".."} for part in parts):
+    if "\0" in relpath or not {"", ".", ".."}.isdisjoint(parts):
         raise ValueError(f"not a path below a root: {printable(relpath)!r}")
     return parts
 
@@ -210,7 +203,8 @@ def candidates(
     """
     if isinstance(template, str):
         template = _template(template)
-    *folder, name = split_relpath(relpath)
+    name = split_relpath(relpath)[-1]
+    folder = relpath.removesuffix(name)
     unique = f"{name}-{_short_hash(relpath)}"
     values = {
         "stem": _split(name)[0] or name,
@@ -220,7 +214,7 @@ def candidates(
         "date": date,
         "hash8": content_hash[:8],
     }
-    if template.names_the_source:
+    if template.times:
         names = [
             template.render(values),
             template.render({**values, "stem": name}),
@@ -230,7 +224,7 @@ def candidates(
         plain = template.render(values)
         stem, suffix = _split(plain)
         names = [plain, *(shorten(f"{stem}-{extra}{suffix}") for extra in (name, unique))]
-    return tuple(dict.fromkeys("/".join([*folder, each]) for each in names))
+    return tuple(dict.fromkeys([folder + each for each in names]))
 
 
 def choose(
@@ -253,16 +247,16 @@ def choose(
         exists: whether anything at all (a file, a folder, a dangling link) has that path in the outbox.
         me: the inbox and the source's path relative to it.
     """
-    for path in candidates:
-        if owner_of(path) == tuple(me):
-            return path
-    for path in candidates:
-        if owner_of(path) is None and not exists(path):
+    owners = [owner_of(path) for path in candidates]
+    if me in owners:
+        return candidates[owners.index(me)]
+    for path, owner in zip(candidates, owners, strict=True):
+        if owner is None and not exists(path):
             return path
     for number in range(2, _MAX_NUMBER):
         path = numbered(candidates[-1], number)
         owner = owner_of(path)
-        if owner == tuple(me) or (owner is None and not exists(path)):
+        if owner == me or (owner is None and not exists(path)):
             return path
     raise TargetError(
         f"no free name is left beside {printable(candidates[-1])}",
