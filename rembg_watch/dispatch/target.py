@@ -24,13 +24,13 @@ class Target:
     """The chosen place. ``replace``: what stands there is this source's own earlier output."""
 
     root: str
-    relpath: str
+    path: str
     replace: bool
 
     @property
-    def path(self) -> str:
-        """The absolute path of the output."""
-        return os.path.join(self.root, self.relpath)
+    def relpath(self) -> str:
+        """The path of the output below the root."""
+        return self.path.removeprefix(self.root).lstrip("/")
 
 
 def names_for(job: Job, folder: Folder, profile: Profile, content_hash: str, now: float) -> Sequence[str]:
@@ -57,30 +57,22 @@ class Targets:
     def reserve(self, job: Job, root: str, names: Sequence[str]) -> Iterator[Target]:
         """Choose the first of ``names`` that is free or the job's own, and keep it from the other workers meanwhile."""
         me = Owner(job.folder, job.path)
-        recorded: dict[str, Owner | None] = {}
-
-        def look_up(*paths: str) -> None:
-            found = self._outputs.at(*paths)
-            recorded.update(
-                (path, Owner(one.folder, one.source) if (one := found.get(path)) else None) for path in paths
-            )
-
-        def recorded_owner(path: str) -> Owner | None:
-            if path not in recorded:
-                look_up(path)
-            return recorded[path]
-
-        def owner(relpath: str) -> Owner | None:
-            path = os.path.join(root, relpath)
-            return self._taken.get(path) or recorded_owner(path)
-
+        paths = [os.path.join(root, name) for name in names]
         with self._lock:
-            look_up(*(os.path.join(root, name) for name in names))
-            relpath = choose(names, owner, lambda path: os.path.lexists(os.path.join(root, path)), me)
-            target = Target(root, relpath, recorded_owner(os.path.join(root, relpath)) == me)
-            self._taken[target.path] = me
+            recorded = self._recorded(*paths)
+
+            def owner(path: str) -> Owner | None:
+                if path not in paths:  # a numbered one
+                    recorded.update(self._recorded(path))
+                return self._taken.get(path) or recorded.get(path)
+
+            path = choose(paths, owner, os.path.lexists, me)
+            self._taken[path] = me
         try:
-            yield target
+            yield Target(root, path, recorded.get(path) == me)
         finally:
             with self._lock:
-                del self._taken[target.path]
+                del self._taken[path]
+
+    def _recorded(self, *paths: str) -> dict[str, Owner]:
+        return {path: Owner(one.folder, one.source) for path, one in self._outputs.at(*paths).items()}
