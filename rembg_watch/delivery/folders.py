@@ -82,20 +82,11 @@ def open_target_folder(root: str, relpath: str) -> tuple[int, str]:
         ValueError: ``relpath`` leads out of the root.
     """
     *parts, name = split_relpath(relpath)
-    if not os.path.isdir(root):
-        raise target_error(_why_not_a_folder(root), root, "use")
     try:
         return open_below(root, tuple(parts), create=True), name
     except OSError as error:
-        raise target_error(error, os.path.join(root, *parts), "open the folder") from error
-
-
-def _why_not_a_folder(root: str) -> OSError:
-    try:
-        os.stat(root)
-    except OSError as error:
-        return error
-    return OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        where = os.path.join(root, *parts) if os.path.isdir(root) else root
+        raise target_error(error, where, "open the folder") from error
 
 
 @contextmanager
@@ -134,9 +125,7 @@ def writable(root: str, need: int = ENOUGH_SPACE, *, by_writing: bool = True) ->
     file dearer.
     """
     try:
-        if not os.path.isdir(root):
-            raise _why_not_a_folder(root)
-        room = os.statvfs(root)
+        room = os.statvfs(f"{root}/")  # the slash: only a folder will do
         if room.f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         if not os.access(root, os.W_OK | os.X_OK, effective_ids=True):

@@ -14,7 +14,7 @@ def mounts_along(path: str) -> int:
     """Count the filesystems that are mounted on the way to ``path``; OSError where it is not there."""
     count, device = 0, os.stat(path).st_dev
     while path != "/":
-        path = os.path.dirname(path)
+        path = path.rpartition("/")[0] or "/"
         above = os.stat(path).st_dev
         count += above != device
         device = above
