@@ -17,23 +17,24 @@ import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
-from rembg_watch.api.error_body import read_error_body
-from rembg_watch.api.exchange import Exchange
 from rembg_watch.api.options import Options
 from rembg_watch.api.picture import checked
+from rembg_watch.api.question import Question
 from rembg_watch.api.removal import Landing, Removal
 from rembg_watch.api.source import Image, opened, preflight
-from rembg_watch.api.transport import Reply, Transport
-from rembg_watch.api.upload import BLOCK, Progress, Upload
-from rembg_watch.api.usage import BillingCycle, MembershipUsage, parse_cycles, parse_usage
+from rembg_watch.api.transport import Transport
+from rembg_watch.api.upload import Progress, Upload
+from rembg_watch.api.usage import BillingCycle, MembershipUsage, asked_period, parse_cycles, parse_usage
 from rembg_watch.api.verdict import About, Charge, Fault, Stage, Verdict, error_for, hint_for, judge
-from rembg_watch.errors import ApiError, Refused
-from rembg_watch.imagefile import HEAD_BYTES, Kind, sniff
+from rembg_watch.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from rembg_watch.api.question import Sink
+    from rembg_watch.imagefile import Kind
 
     OnProgress = Callable[[Progress], object]
 
@@ -41,17 +42,10 @@ API_URL = "https://api.rembg.com/rmbg"
 USAGE_URL = "https://www.rembg.com/api/membership-usage"
 MAX_ANSWER = 512 * 1024 * 1024
 """Bytes of an answer that are read at most: more than a 10000 x 10000 picture of 4 bytes a pixel."""
-MAX_ERROR = 64 * 1024
-"""Bytes of an error's body that are read at most."""
 MAX_USAGE = 1024 * 1024
+"""The same of the usage."""
 USAGE_TIMEOUT = 30.0
 """The usage call's read timeout in seconds is at most this: it is no work for the server."""
-
-
-class Sink(Protocol):
-    """Whatever takes bytes: an open binary file, for one. Its ``write`` must take all that it is given."""
-
-    def write(self, data: bytes, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +110,7 @@ class RembgClient:
                 [url, usage_url],
                 connect_timeout=connect_timeout,
                 pool_size=pool_size,
-                user_agent=user_agent or _user_agent(),
+                headers={"User-Agent": user_agent or _user_agent(), "x-api-key": api_key},
             )
         except Fault as fault:
             raise error_for(judge(None, {}, b"", fault, Stage.CONNECTING, time.time())) from None
@@ -168,72 +162,11 @@ class RembgClient:
 
         """
         started = time.monotonic()
-        exchange = Exchange(self._read_timeout)
-        body = Upload(file, size, kind, options.fields(), exchange, on_progress=on_upload, on_wire=on_wire)
-        headers = {"Content-Type": body.content_type}
-        with self._ask("POST", self.url, headers, exchange, body=body) as reply:
-            count = self._receive(reply, exchange, sink, on_download)
+        question = Question(self._transport, self._key, self._read_timeout)
+        body = Upload(file, size, kind, options.fields(), question.exchange, on_progress=on_upload, on_wire=on_wire)
+        with question.ask("POST", self.url, body=body) as reply:
+            count = question.receive(reply, sink, self._max_answer, on_download)
         return Answer(count, time.monotonic() - started, reply.status)
-
-    def _ask(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        exchange: Exchange,
-        *,
-        body: Upload | None = None,
-        params: Mapping[str, str] | None = None,
-    ) -> Reply:
-        """Send, and raise whatever is no 200."""
-        try:
-            reply = self._transport.send(
-                method, url, {**headers, "x-api-key": self._key}, exchange, body=body, params=params
-            )
-        except Fault as fault:
-            raise error_for(self._judge(None, {}, b"", fault, exchange)) from None
-        if reply.status == 200:
-            return reply
-        with reply:
-            raise error_for(self._judge(reply.status, reply.headers, _read_error(reply), None, exchange))
-
-    def _judge(
-        self, status: int | None, headers: Mapping[str, str], body: bytes, fault: Fault | None, exchange: Exchange
-    ) -> Verdict:
-        """Judge an exchange; a server that repeats the key in its answer does not get it into a message."""
-        if len(self._key) >= 8:
-            body = body.replace(self._key.encode(), b"***")
-            headers = {name: value.replace(self._key, "***") for name, value in headers.items()}
-        return judge(status, headers, body, fault, exchange.stage, time.time())
-
-    def _receive(self, reply: Reply, exchange: Exchange, sink: Sink, on_download: OnProgress | None) -> int:
-        """Write a 200's body into ``sink`` if it is a picture, and give its length; raise what it is else."""
-        count, chunk = 0, b""
-
-        def lost(fault: Fault) -> Exception:
-            return error_for(self._judge(reply.status, reply.headers, b"", fault, exchange))
-
-        if reply.is_encoded:
-            raise lost(Fault("encoding", reply.headers.get("content-encoding", "")))
-        total = reply.length
-        if total is not None and total > self._max_answer:
-            raise lost(Fault("too-much", f"{total} bytes are announced"))
-        block = BLOCK if on_download is None else BLOCK // 4
-        while True:
-            try:
-                chunk = reply.read(block)
-            except Fault as fault:
-                raise lost(fault) from None
-            if count == 0 and sniff(chunk[:HEAD_BYTES]) is None:
-                raise error_for(self._judge(200, reply.headers, chunk[:MAX_ERROR], None, exchange))
-            if not chunk:
-                return count
-            count += len(chunk)
-            if count > self._max_answer:
-                raise lost(Fault("too-much", f"more than {self._max_answer} bytes"))
-            sink.write(chunk)
-            if on_download is not None:
-                on_download(Progress(count, total))
 
     def remove(
         self,
@@ -310,7 +243,7 @@ class RembgClient:
             ApiError: by its verdict; code ``nonsense`` where the numbers make no sense.
 
         """
-        params = _period(year, month, period_start)
+        params = asked_period(year, month, period_start)
         if billing_cycle:
             params["expand"] = "billing_cycle"
         return parse_usage(self._usage(params))
@@ -320,50 +253,10 @@ class RembgClient:
         return parse_cycles(self._usage({"listBillingCycles": "1"}))
 
     def _usage(self, params: Mapping[str, str]) -> bytes:
-        exchange = Exchange(min(self._read_timeout, USAGE_TIMEOUT))
+        question = Question(self._transport, self._key, min(self._read_timeout, USAGE_TIMEOUT))
         try:
-            with self._ask("GET", self.usage_url, {}, exchange, params=params) as reply:
-                try:
-                    body = _read_whole(reply)
-                except Fault as fault:
-                    raise error_for(self._judge(200, reply.headers, b"", fault, exchange)) from None
-                said = read_error_body(reply.headers.get("content-type", ""), body)
-                if said.is_html or (said.is_json and said.text):
-                    raise error_for(self._judge(200, reply.headers, body, None, exchange))
-                return body
+            with question.ask("GET", self.usage_url, params=params) as reply:
+                return question.read(reply, MAX_USAGE)
         except ApiError as error:
             # Asking costs nothing, whatever became of it.
             raise error_for(replace(error.verdict, charge=Charge.NOT_CHARGED)) from None
-
-
-def _period(year: int | None, month: int | None, period_start: int | None) -> dict[str, str]:
-    if period_start is not None and (year is not None or month is not None):
-        raise Refused(
-            "a billing period can't be asked for together with a year or month", "Give one or the other.", "period"
-        )
-    for name, value, most in (("year", year, 9999), ("month", month, 12)):
-        if value is not None and not 1 <= value <= most:
-            raise Refused(f"{name} must be 1 to {most}, not {value}", "Correct it.", "period")
-    if period_start is not None and period_start < 0:
-        raise Refused(f"a period can't start at {period_start}", "Give Unix seconds.", "period")
-    asked = {"year": year, "month": month, "periodStartUnix": period_start}
-    return {name: str(value) for name, value in asked.items() if value is not None}
-
-
-def _read_error(reply: Reply) -> bytes:
-    """What an error's body says, as far as it can be had; its status counts even where the body breaks off."""
-    if reply.is_encoded:
-        return b""
-    try:
-        return reply.read(MAX_ERROR)
-    except Fault:
-        return b""
-
-
-def _read_whole(reply: Reply) -> bytes:
-    if reply.is_encoded:
-        raise Fault("encoding", reply.headers.get("content-encoding", ""))
-    body = reply.read(MAX_USAGE + 1)
-    if len(body) > MAX_USAGE:
-        raise Fault("too-much", f"more than {MAX_USAGE} bytes")
-    return body

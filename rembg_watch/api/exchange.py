@@ -11,7 +11,6 @@ import http.client
 import io
 import select
 import socket
-import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -59,7 +58,7 @@ class Exchange:
         Only on plain connections: on TLS, bytes that wait may as well be session tickets.
         """
         sock = self.sock
-        if sock is None or isinstance(sock, ssl.SSLSocket) or not _readable(sock):
+        if type(sock) is not socket.socket or not _readable(sock):
             return False
         try:
             return not sock.recv(16, socket.MSG_PEEK).startswith(b"HTTP/1.1 1")  # "100 Continue" is no answer yet
@@ -84,7 +83,7 @@ def _readable(sock: socket.socket) -> bool:
 class _PacedBytes(io.RawIOBase):
     """The answer's bytes, with a deadline for all of them together."""
 
-    def __init__(self, raw: io.RawIOBase, sock: Any, exchange: Exchange, connection: _Reporting | None) -> None:
+    def __init__(self, raw: io.RawIOBase, sock: Any, exchange: Exchange, connection: _Reporting) -> None:
         self._raw = raw
         self._sock = sock
         self._exchange = exchange
@@ -103,8 +102,7 @@ class _PacedBytes(io.RawIOBase):
         count = self._raw.readinto(buffer)
         if count and self._exchange.connected:
             self._exchange.answered = True
-            if self._connection is not None:
-                self._connection.used_at = time.monotonic()
+            self._connection.used_at = time.monotonic()
         return count
 
     def close(self) -> None:
@@ -113,19 +111,9 @@ class _PacedBytes(io.RawIOBase):
         super().close()
 
 
-class _PacedResponse(http.client.HTTPResponse):
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        exchange: Exchange = _of_this_thread.exchange
-        raw = self.fp.detach()
-        connection = getattr(_of_this_thread, "connection", None)
-        self.fp = io.BufferedReader(_PacedBytes(raw, sock, exchange, connection), BUFFER)
-
-
 class _Reporting(HTTPConnection):
     """A connection that tells the thread's exchange what becomes of its request."""
 
-    response_class = _PacedResponse
     used_at = 0.0
     _served = 0
     _spoiled = False
@@ -138,7 +126,6 @@ class _Reporting(HTTPConnection):
     def connect(self) -> None:
         self._served = 0
         self._spoiled = False
-        _of_this_thread.connection = None
         super().connect()
         self.used_at = time.monotonic()
 
@@ -146,7 +133,6 @@ class _Reporting(HTTPConnection):
         exchange: Exchange = _of_this_thread.exchange
         if self.sock is None:
             self.connect()
-        _of_this_thread.connection = self
         exchange.connected = True
         exchange.reused = self._served > 0
         exchange.sock = self.sock
@@ -160,6 +146,12 @@ class _Reporting(HTTPConnection):
             raise
         if body is None:
             exchange.sent = True
+
+    def response_class(self, sock: Any, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:  # type: ignore[override]
+        response = http.client.HTTPResponse(sock, *args, **kwargs)
+        paced = _PacedBytes(response.fp.detach(), sock, _of_this_thread.exchange, self)
+        response.fp = io.BufferedReader(paced, BUFFER)
+        return response
 
     def send(self, data: Any) -> None:
         try:

@@ -179,6 +179,9 @@ class Reply:
         self._response = response
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
+        self.length = response.length_remaining
+        """The announced length in bytes, or None."""
+        self._encoding = self.headers.get("content-encoding", "").strip().lower()
 
     def __enter__(self) -> Self:
         return self
@@ -187,18 +190,21 @@ class Reply:
         self._response.close()
         self._response.release_conn()
 
-    @property
-    def length(self) -> int | None:
-        """The announced length in bytes, or None."""
-        text = self.headers.get("content-length", "")
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
-
-    @property
-    def is_encoded(self) -> bool:
-        return self.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """Give the whole body in blocks of ``size`` bytes, the last one shorter. Raises Fault as ``read`` does."""
+        while block := self.read(size):
+            yield block
+            if self._response.length_remaining == 0:
+                return  # where the length is known, no further look is needed to see the end
 
     def read(self, count: int) -> bytes:
-        """Read ``count`` bytes, fewer only at the end, as they came. Raises Fault, also for an answer cut short."""
+        """Read ``count`` bytes, fewer only at the end, as they came.
+
+        Raises:
+            Fault: the answer is cut short (told by the read after the last byte) or compressed.
+        """
+        if self._encoding not in ("", "identity"):
+            raise Fault("encoding", self._encoding)
         try:
             data: bytes = self._response.read(count, decode_content=False)
         except (*_CAUGHT, ValueError) as error:
@@ -215,12 +221,12 @@ class _Route:
 
 
 class Transport:
-    """One pool of connections for all threads. Timeouts are in seconds."""
+    """One pool of connections for all threads. Timeouts are in seconds. ``headers`` go along with each request."""
 
-    def __init__(self, urls: list[str], *, connect_timeout: float, pool_size: int, user_agent: str) -> None:
+    def __init__(self, urls: list[str], *, connect_timeout: float, pool_size: int, headers: Mapping[str, str]) -> None:
         self._connect_timeout = connect_timeout
         self._proxies = {url: get_environ_proxies(url) for url in urls}
-        self._headers = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        self._headers = {"Accept": "*/*", "Accept-Encoding": "identity", **headers}
         bundle = requests.Session().merge_environment_settings(urls[0], {}, None, None, None)["verify"]
         tls = any(url.lower().startswith("https:") for url in urls)
         self._adapter = _Adapter(_context(bundle) if tls else None, pool_size)
@@ -233,7 +239,6 @@ class Transport:
         self,
         method: str,
         url: str,
-        headers: Mapping[str, str],
         exchange: Exchange,
         *,
         body: Upload | None = None,
@@ -250,7 +255,7 @@ class Transport:
         """
         while True:
             try:
-                return self._send(method, url, headers, exchange, body, params)
+                return self._send(method, url, exchange, body, params)
             except Fault as fault:
                 dead = fault.code == "reset" and exchange.reused and not exchange.answered
                 if not dead or (body is not None and exchange.sent):
@@ -258,17 +263,9 @@ class Transport:
                 exchange.start_again()
 
     def _send(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        exchange: Exchange,
-        body: Upload | None,
-        params: Mapping[str, str] | None,
+        self, method: str, url: str, exchange: Exchange, body: Upload | None, params: Mapping[str, str] | None
     ) -> Reply:
-        headers = {**self._headers, **headers}
-        if body is not None:
-            headers["Content-Length"] = str(len(body))
+        headers = self._headers if body is None else {**self._headers, **body.headers}
         begin(exchange)
         try:
             route = self._route(url, params)

@@ -51,8 +51,16 @@ class BodyFailed(Exception):
         self.reason = reason
 
 
+class _AnsweredEarly(BrokenPipeError):
+    """After a broken pipe urllib3 reads the answer."""
+
+
+class _TooSlow(TimeoutError):
+    """The server takes the body, but hardly."""
+
+
 class Upload:
-    """The body as requests takes it: iterable, and of known length. It can be iterated again from the start."""
+    """The body as urllib3 takes it: iterable. It can be iterated again from the start."""
 
     def __init__(
         self,
@@ -75,7 +83,7 @@ class Upload:
             f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="image.{extension}"\r\n'
             f"Content-Type: image/{kind.value}\r\n\r\n"
         )
-        self.content_type = f"multipart/form-data; boundary={boundary}"
+        self._content_type = f"multipart/form-data; boundary={boundary}"
         self._head = "".join(parts).encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
         self._file = file
@@ -84,75 +92,61 @@ class Upload:
         self._on_progress = on_progress
         self._on_wire = on_wire
 
-    def __len__(self) -> int:
-        return len(self._head) + self._size + len(self._tail)
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the request's head has to say of the body."""
+        length = len(self._head) + self._size + len(self._tail)
+        return {"Content-Type": self._content_type, "Content-Length": str(length)}
 
-    def __iter__(self) -> Iterator[bytes | memoryview]:
+    def __iter__(self) -> Iterator[memoryview]:
         try:
             yield from self._blocks()
-        except (BodyFailed, BrokenPipeError, TimeoutError, GeneratorExit):
+        except (_AnsweredEarly, _TooSlow):
             raise
         except Exception as error:
             raise BodyFailed(error) from error
 
-    def _blocks(self) -> Iterator[bytes | memoryview]:
+    def _blocks(self) -> Iterator[memoryview]:
         deadline = time.monotonic() + 2 * self._exchange.read_timeout + self._size / SLOWEST
         if self._on_wire is not None:
             on_wire, self._on_wire = self._on_wire, None
-            _ours(on_wire)
+            on_wire()
         self._report(0)
-        block = BLOCK if self._on_progress is None else REPORTED_BLOCK
-        head, tail, size = self._head, self._tail, self._size
-        buffer = memoryview(bytearray(min(len(self), max(block, len(head) + len(tail)))))
-        buffer[: len(head)] = head
-        filled, sent = len(head), 0
-        _ours(lambda: self._file.seek(0))
-        while sent < size or filled:
-            room = min(len(buffer) - filled, size - sent)
-            self._fill(buffer[filled : filled + room])
-            filled += room
-            sent += room
-            if sent == size and filled + len(tail) <= len(buffer):
-                buffer[filled : filled + len(tail)] = tail
-                filled += len(tail)
-                tail = b""
+        block = min(self._size, BLOCK if self._on_progress is None else REPORTED_BLOCK)
+        start, sent = len(self._head), 0
+        buffer = memoryview(bytearray(start + block + len(self._tail)))
+        buffer[:start] = self._head
+        self._file.seek(0)
+        while not self._exchange.sent:
+            end = start + min(block, self._size - sent)
+            self._fill(buffer[start:end])
+            sent += end - start
+            if sent == self._size:
+                buffer[end : end + len(self._tail)] = self._tail
+                end += len(self._tail)
             if self._exchange.answer_is_early():
-                raise BrokenPipeError("the server answered before it had the whole photo")
+                raise _AnsweredEarly("the server answered before it had the whole photo")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the server takes less than {SLOWEST} bytes a second")
-            yield buffer[:filled]
-            filled = 0
+                raise _TooSlow(f"the server takes less than {SLOWEST} bytes a second")
+            yield buffer[:end]
+            start = 0
+            self._exchange.sent = sent == self._size
             self._report(sent)
-            if sent == size and not tail:
-                break
-        if tail:
-            yield tail
-        self._exchange.sent = True
 
     def _fill(self, room: memoryview) -> None:
-        at = 0
-        while at < len(room):
+        while room:
             try:
-                count = self._file.readinto(room[at:])  # type: ignore[attr-defined]
+                count = self._file.readinto(room)  # type: ignore[attr-defined]
             except OSError as error:
-                raise BodyFailed(
-                    SourceError(f"the photo can't be read: {error.strerror or error}", "Check the file and its disk.")
+                raise SourceError(
+                    f"the photo can't be read: {error.strerror or error}", "Check the file and its disk."
                 ) from error
             if not count:
-                raise BodyFailed(
-                    SourceChanged("the photo became shorter while it was sent", "Nothing to do: it is looked at again.")
+                raise SourceChanged(
+                    "the photo became shorter while it was sent", "Nothing to do: it is looked at again."
                 )
-            at += count
+            room = room[count:]
 
     def _report(self, sent: int) -> None:
         if self._on_progress is not None:
-            progress = self._on_progress
-            _ours(lambda: progress(Progress(sent, self._size)))
-
-
-def _ours(call: Callable[[], object]) -> None:
-    """Keep errors of our own side apart from those of the network."""
-    try:
-        call()
-    except Exception as error:
-        raise BodyFailed(error) from error
+            self._on_progress(Progress(sent, self._size))

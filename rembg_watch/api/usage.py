@@ -12,6 +12,7 @@ from typing import Any
 
 from rembg_watch.api.error_body import clean
 from rembg_watch.api.verdict import About, Charge, Verdict, error_for, hint_for
+from rembg_watch.errors import Refused
 
 MOST = 10**12
 """The largest number that is believed, of credits and of Unix seconds."""
@@ -187,3 +188,18 @@ def _full_cycle(values: dict[str, Any]) -> BillingCycle:
     return BillingCycle(
         bare.period_start, bare.period_end, bare.app_usage, bare.api_usage, included, prepaid, used, remaining, synced
     )
+
+
+def asked_period(year: int | None, month: int | None, period_start: int | None) -> dict[str, str]:
+    """Give the parameters that ask for a period; None: not asked for. Raises Refused where there is no such one."""
+    if period_start is not None and (year is not None or month is not None):
+        raise Refused(
+            "a billing period can't be asked for together with a year or month", "Give one or the other.", "period"
+        )
+    for name, value, most in (("year", year, 9999), ("month", month, 12)):
+        if value is not None and not 1 <= value <= most:
+            raise Refused(f"{name} must be 1 to {most}, not {value}", "Correct it.", "period")
+    if period_start is not None and period_start < 0:
+        raise Refused(f"a period can't start at {period_start}", "Give Unix seconds.", "period")
+    asked = {"year": year, "month": month, "periodStartUnix": period_start}
+    return {name: str(value) for name, value in asked.items() if value is not None}

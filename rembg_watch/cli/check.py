@@ -77,10 +77,13 @@ def _api(config: Config) -> Iterator[Finding]:
     exchange = Exchange(min(config.api.read_timeout, LONGEST_READ))
     try:
         transport = Transport(
-            [url], connect_timeout=config.api.connect_timeout, pool_size=1, user_agent="rembg-watch-check"
+            [url],
+            connect_timeout=config.api.connect_timeout,
+            pool_size=1,
+            headers={"User-Agent": "rembg-watch-check"},
         )
         try:
-            with transport.send("HEAD", url, {}, exchange) as reply:
+            with transport.send("HEAD", url, exchange) as reply:
                 status, date = reply.status, reply.headers.get("date", "")
         finally:
             transport.close()
