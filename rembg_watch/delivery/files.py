@@ -70,10 +70,6 @@ class _TargetFile(io.FileIO):
             raise target_error(error, self._shown) from error
 
 
-def _directory(root: str, relpath: str) -> str:
-    return os.path.join(root, os.path.dirname(relpath)).rstrip("/") or "/"
-
-
 def lock(descriptor: int) -> bool | None:
     """Mark an open file as in use, until it is closed or the process dies.
 
@@ -99,18 +95,14 @@ class TempFile:
     def __init__(self, folder: int, root: str, target: str, name: str, descriptor: int) -> None:
         self.folder = folder
         """The descriptor of the open folder."""
-        self.directory = _directory(root, target)
-        """The folder's path."""
+        self.root = root
         self.name = name
-        self.target = target
-        """The path below the root that it was opened for; another name in that folder may be chosen in the end."""
+        self.path = os.path.join(root, os.path.dirname(target), name)
+        self.directory = os.path.dirname(self.path)
+        """The folder's path. Another name in it than the target's may be chosen in the end."""
         self.file: BinaryIO = _TargetFile(descriptor, self.path)
         self.placed: str | None = None
         """The path at which it was placed."""
-
-    @property
-    def path(self) -> str:
-        return os.path.join(self.directory, self.name)
 
     def is_in_place(self) -> bool:
         """Whether the name still leads to this very file, and not to one that somebody put there instead."""
@@ -186,7 +178,7 @@ def open_temp(root: str, relpath: str, tag: str) -> TempFile:
             temp.file.close()
     except OSError as error:
         os.close(folder)
-        raise target_error(error, os.path.join(_directory(root, relpath), name)) from error
+        raise target_error(error, os.path.join(root, os.path.dirname(relpath), name)) from error
     os.close(folder)
     raise TargetError(
         f"the temporary file for {printable(relpath)} is removed or locked as soon as it is made",
@@ -212,7 +204,7 @@ def reopen_temp(root: str, relpath: str, tag: str) -> TempFile | None:
         return None
     except OSError as error:
         os.close(folder)
-        raise target_error(error, os.path.join(_directory(root, relpath), name)) from error
+        raise target_error(error, os.path.join(root, os.path.dirname(relpath), name)) from error
     temp = TempFile(folder, root, relpath, name, descriptor)
     if stat.S_ISREG(os.fstat(descriptor).st_mode) and lock(descriptor) is not False and temp.is_in_place():
         return temp

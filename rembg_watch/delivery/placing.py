@@ -110,10 +110,11 @@ def rename_noreplace(old: str, new: str, old_folder: int, new_folder: int) -> No
 
 def _final(temp: TempFile, final_path: str) -> tuple[str, str]:
     """Give the final name and the whole path; ``final_path`` is relative to the root, or whole."""
-    folder, name = os.path.split(final_path)
-    if name in {"", ".", ".."} or folder not in {temp.directory, os.path.dirname(temp.target)}:
+    whole = os.path.join(temp.root, final_path)
+    folder, name = os.path.split(whole)
+    if name in {"", ".", ".."} or folder != temp.directory:
         raise ValueError(f"{printable(final_path)} is not in the folder of the temporary file")
-    return name, os.path.join(temp.directory, name)
+    return name, whole
 
 
 def sync(temp: TempFile) -> None:
