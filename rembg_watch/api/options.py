@@ -12,11 +12,14 @@ import json
 import math
 import re
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from rembg_watch.imagefile import MAX_SIDE, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SHRUNK_SIDE = 460
 """Accounts without credits are said to get a 200 with a picture shrunk to this many pixels."""
@@ -138,15 +141,18 @@ class Options(BaseModel):
         Tolerates rounding (3 px or 1 %), either order of resizing and rotating, and a camera's orientation flag, as the
         documentation says nothing of them.
         """
-        candidates: list[tuple[float, float]] = []
+        much_smaller = max(answer) <= SHRUNK_SIDE + 2
+        for wanted in self._sizes(source):
+            if _near(answer[0], wanted[0]) and _near(answer[1], wanted[1]):
+                return Fit.RIGHT
+            much_smaller = much_smaller and max(wanted) > max(SHRUNK_SIDE, max(answer) * 1.25)
+        return Fit.SHRUNK if much_smaller else Fit.WRONG
+
+    def _sizes(self, source: tuple[int, int]) -> Iterator[tuple[float, float]]:
+        """Give each size that an honest answer may have, the likely ones first."""
         for width, height in (source, source[::-1]):
-            resized = self._resized(width, height)
-            candidates.append(self._rotated(*resized))
-            candidates.append(self._resized(*self._rotated(width, height)))
-        if any(_near(a, c) for c in candidates for a in [answer]):
-            return Fit.RIGHT
-        smaller = all(max(c) > SHRUNK_SIDE and max(answer) * 1.25 < max(c) for c in candidates)
-        return Fit.SHRUNK if smaller and max(answer) <= SHRUNK_SIDE + 2 else Fit.WRONG
+            yield self._rotated(*self._resized(width, height))
+            yield self._resized(*self._rotated(width, height))
 
     def _resized(self, width: float, height: float) -> tuple[float, float]:
         if self.exact_resize and self.w and self.h:
@@ -163,5 +169,5 @@ class Options(BaseModel):
         return width * cos + height * sin, width * sin + height * cos
 
 
-def _near(answer: tuple[int, int], wanted: tuple[float, float]) -> bool:
-    return all(abs(a - b) <= max(3.0, b * 0.01) for a, b in zip(answer, wanted, strict=True))
+def _near(answer: int, wanted: float) -> bool:
+    return abs(answer - wanted) <= max(3.0, wanted * 0.01)
