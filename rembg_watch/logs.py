@@ -21,14 +21,22 @@ if TYPE_CHECKING:
 Format = Literal["auto", "console", "json"]
 
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
-_secrets: set[str] = set()
+_secrets: list[str] = []
 """As they are, and as JSON and Python would write them."""
 
 
 def hide(secret: str | None) -> None:
     """Let this text appear in no log line from now on."""
     if secret and len(secret) >= 4:
-        _secrets.update((secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]))
+        forms = {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]}
+        _secrets.extend(forms.difference(_secrets))  # a list, as other threads may be going through it
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
+def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    return _encode(event)
 
 
 def _hiding(render: Callable[..., Any]) -> Processor:
@@ -66,17 +74,15 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
     """Set up logging for this process. ``auto`` means console on a terminal, JSON elsewhere."""
     stream = stream or sys.stderr
     console = form == "console" or (form == "auto" and stream.isatty())
-    render: Processor
+    render: Processor = _as_json
     if console:
         render = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)
-    else:
-        render = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
     render = _hiding(render)
     if _under_journal(stream):
         render = _with_priority(render)
+    writer = structlog.WriteLogger(stream)
     threshold = getattr(logging, level.upper())
     processors: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
     ]
@@ -85,7 +91,7 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
     structlog.configure(
         processors=[*processors, render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=lambda *_: writer,
         cache_logger_on_first_use=False,
     )
     # Libraries that log by the standard library (watchdog, urllib3) are heard from warnings on, in the same form.
