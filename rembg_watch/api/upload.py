@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from rembg_watch.api.exchange import Exchange
     from rembg_watch.imagefile import Kind
 
-BLOCK = 256 * 1024
-"""Bytes that are read and sent at once."""
+BLOCK = 512 * 1024
+"""Bytes that are read and sent at once, and held in memory for each request. Each block costs a read, a send and a look
+at the connection, and each of these may let another thread run first."""
 REPORTED_BLOCK = 64 * 1024
 """The same where somebody watches the progress."""
 SLOWEST = 16 * 1024

@@ -12,6 +12,7 @@ from api_raw_server import RawServer
 from api_sending import JPEG, PNG, client, good, send
 
 from rembg_watch.api.options import Options
+from rembg_watch.api.upload import BLOCK, REPORTED_BLOCK
 from rembg_watch.errors import SourceChanged, SourceError
 from rembg_watch.imagefile import Kind
 
@@ -23,7 +24,7 @@ class Photo(io.BytesIO):
         return super().readinto(memoryview(buffer)[: max(1, min(len(buffer), 70_001))])
 
 
-@pytest.mark.parametrize("size", [700, 262_144 - 400, 262_144, 1_000_000])
+@pytest.mark.parametrize("size", [700, REPORTED_BLOCK, BLOCK - 400, BLOCK, BLOCK + 1, 2_000_000])
 @pytest.mark.parametrize("progress", [True, False])
 def test_body_arrives_as_it_is(size, progress):
     """The form that arrives has the announced length, the fields, and the photo byte for byte."""
