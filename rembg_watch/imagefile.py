@@ -14,7 +14,7 @@ import re
 import struct
 import threading
 import zlib
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO
@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from rembg_watch.errors import BrokenPicture, NotAPicture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from PIL import ImageFile
 
@@ -210,17 +211,16 @@ def _readers() -> dict[Kind, Callable[[BinaryIO], ImageFile.ImageFile]]:
 _one_big_at_a_time = threading.Lock()
 
 
-@contextmanager
-def _in_blocks(file: BinaryIO) -> Iterator[BinaryIO]:
+class _Blocks(io.BufferedReader):
+    """A view of an unbuffered file that leaves it open."""
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+
+def _in_blocks(file: BinaryIO) -> AbstractContextManager[BinaryIO]:
     """Read an unbuffered file in blocks: Pillow asks for single bytes, and each would be a system call."""
-    if not isinstance(file, io.RawIOBase):
-        yield file
-        return
-    buffered = io.BufferedReader(file, _BLOCK)
-    try:
-        yield buffered
-    finally:
-        buffered.detach()
+    return _Blocks(file, _BLOCK) if isinstance(file, io.RawIOBase) else nullcontext(file)
 
 
 def _open(file: BinaryIO) -> tuple[Kind, ImageFile.ImageFile]:
