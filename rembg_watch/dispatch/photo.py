@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Self
 from rembg_watch import imagefile
 from rembg_watch.delivery.files import hash_file, open_source
 from rembg_watch.errors import PictureError, Refused, SourceChanged
-from rembg_watch.jobs.model import Version
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
@@ -40,8 +39,9 @@ class Photo(io.RawIOBase):
         self.path = os.path.join(job.folder, job.path)
         self._file, status = open_source(self.path)
         self._at = 0
-        self.version = job.version
-        self._ctime_ns = status.st_ctime_ns
+        self.size = job.version.size
+        """In bytes."""
+        self._known = (self.size, job.version.mtime_ns, status.st_ctime_ns)
         try:
             if os.readlink(f"/proc/self/fd/{self._file.fileno()}") != self.path:
                 raise SourceChanged(
@@ -72,11 +72,6 @@ class Photo(io.RawIOBase):
             )
         return header
 
-    @property
-    def size(self) -> int:
-        """In bytes."""
-        return self.version.size
-
     def check(self) -> None:
         """Look whether the open file is still the job's version, and still has its name.
 
@@ -84,7 +79,7 @@ class Photo(io.RawIOBase):
             SourceChanged: it is not.
         """
         status = os.fstat(self._file.fileno())
-        if Version(status.st_size, status.st_mtime_ns) != self.version or status.st_ctime_ns != self._ctime_ns:
+        if (status.st_size, status.st_mtime_ns, status.st_ctime_ns) != self._known:
             raise SourceChanged(f"{printable(self.path)} changed before it was sent", _LOOK_AGAIN)
 
     def hash(self) -> str:
