@@ -1,4 +1,4 @@
-"""The one seam to requests and urllib3: connections for all threads, and their exceptions in neutral words.
+"""The seam to requests and urllib3: the pool of connections for all threads, and what goes over them.
 
 Where a request goes (by which proxy, under which certificates) is requests' business, and found out once for each
 address. The requests themselves go straight into urllib3's pool: what a session does for each of them (cookies,
@@ -10,9 +10,6 @@ CA bundle are read from the environment once; nothing is decompressed; nothing i
 
 from __future__ import annotations
 
-import errno
-import http.client
-import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,133 +18,16 @@ import urllib3
 from requests import exceptions as rq
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
-from urllib3 import exceptions as u3
 from urllib3.util.ssl_ import create_urllib3_context
 
-from rembg_watch.api.error_body import clean
 from rembg_watch.api.exchange import POOLS, Exchange, begin
+from rembg_watch.api.faults import CAUGHT, from_requests
 from rembg_watch.api.upload import BodyFailed, Upload
-from rembg_watch.api.verdict import Fault, fault_of
+from rembg_watch.api.verdict import Fault
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator, Mapping
-
-FAULTS: dict[type[BaseException], str | None] = {
-    # None: says nothing by itself; what it wraps decides.
-    rq.RequestException: None,
-    rq.InvalidJSONError: "nonsense",
-    rq.JSONDecodeError: "nonsense",
-    rq.HTTPError: "nonsense",
-    rq.ConnectionError: None,
-    rq.ProxyError: "proxy",
-    rq.SSLError: "tls",
-    rq.Timeout: "timeout",
-    rq.ConnectTimeout: "timeout",
-    rq.ReadTimeout: "timeout",
-    rq.URLRequired: "url",
-    rq.TooManyRedirects: "redirect",
-    rq.MissingSchema: "url",
-    rq.InvalidSchema: "url",
-    rq.InvalidURL: "url",
-    rq.InvalidHeader: "url",
-    rq.InvalidProxyURL: "proxy",
-    rq.ChunkedEncodingError: "cut-short",
-    rq.ContentDecodingError: "encoding",
-    rq.StreamConsumedError: "unknown",
-    rq.RetryError: None,
-    rq.UnrewindableBodyError: "unknown",
-    u3.HTTPError: None,
-    u3.PoolError: None,
-    u3.RequestError: None,
-    u3.SSLError: "tls",
-    u3.ProxyError: "proxy",
-    u3.DecodeError: "encoding",
-    u3.ProtocolError: None,
-    u3.MaxRetryError: None,
-    u3.HostChangedError: "redirect",
-    u3.TimeoutStateError: "unknown",
-    u3.TimeoutError: "timeout",
-    u3.ReadTimeoutError: "timeout",
-    u3.ConnectTimeoutError: "timeout",
-    u3.NewConnectionError: "refused",
-    u3.NameResolutionError: "dns",
-    u3.EmptyPoolError: "timeout",
-    u3.FullPoolError: "unknown",
-    u3.ClosedPoolError: "reset",
-    u3.LocationValueError: "url",
-    u3.LocationParseError: "url",
-    u3.URLSchemeUnknown: "url",
-    u3.ResponseError: "nonsense",
-    u3.ResponseNotChunked: "nonsense",
-    u3.BodyNotHttplibCompatible: "unknown",
-    u3.IncompleteRead: "cut-short",
-    u3.InvalidChunkLength: "cut-short",
-    u3.InvalidHeader: "nonsense",
-    u3.ProxySchemeUnknown: "proxy",
-    u3.ProxySchemeUnsupported: "proxy",
-    u3.HeaderParsingError: "nonsense",
-    u3.UnrewindableBodyError: "unknown",
-    http.client.HTTPException: "nonsense",
-    http.client.NotConnected: "reset",
-    http.client.InvalidURL: "url",
-    http.client.UnknownProtocol: "nonsense",
-    http.client.UnknownTransferEncoding: "nonsense",
-    http.client.UnimplementedFileMode: "unknown",
-    http.client.IncompleteRead: "cut-short",
-    http.client.ImproperConnectionState: "unknown",
-    http.client.CannotSendRequest: "unknown",
-    http.client.CannotSendHeader: "unknown",
-    http.client.ResponseNotReady: "unknown",
-    http.client.BadStatusLine: "nonsense",
-    http.client.LineTooLong: "nonsense",
-    http.client.RemoteDisconnected: "reset",
-    ssl.SSLZeroReturnError: "reset",
-    ssl.SSLEOFError: "reset",
-}
-"""Every exception of requests, urllib3 and http.client, and its code."""
-
-_DECIDES = frozenset({"proxy", "tls"})
-"""Codes that tell more than what is wrapped in them."""
-_CAUGHT = (rq.RequestException, u3.HTTPError, http.client.HTTPException, OSError, UnicodeError)
-
-
-def from_requests(error: BaseException) -> Fault:
-    """Turn an exception of requests, urllib3, http.client or the socket below them into a :class:`Fault`."""
-    found: list[tuple[BaseException, str]] = []
-    for one in _chain(error):
-        code = next((FAULTS[cls] for cls in type(one).__mro__ if cls in FAULTS), None)
-        if code is None and isinstance(one, OSError) and not isinstance(one, rq.RequestException):
-            code = _refine(one)
-        if code is not None:
-            found.append((one, code))
-    if not found:
-        return Fault("unknown", clean(f"{type(error).__name__}: {error}"))
-    deepest, code = found[-1]
-    code = next((c for _, c in found if c in _DECIDES and not _is_broken_tls(found)), code)
-    text = clean(str(getattr(deepest, "strerror", None) or deepest))
-    return Fault(code, text or type(deepest).__name__)
-
-
-def _is_broken_tls(found: list[tuple[BaseException, str]]) -> bool:
-    """A TLS connection that was cut off is a broken connection, not an untrusted one."""
-    return found[-1][1] == "reset" and not any(code == "proxy" for _, code in found)
-
-
-def _refine(error: OSError) -> str:
-    if error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED):
-        return "reset"
-    return fault_of(error).code
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """From the outermost exception to the one at the bottom, by whatever way the libraries wrap it."""
-    seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        inside = (getattr(one, "reason", None), *one.args, one.__cause__, one.__context__)
-        one = next((i for i in inside if isinstance(i, BaseException) and id(i) not in seen), None)
 
 
 class _Adapter(HTTPAdapter):
@@ -207,7 +87,7 @@ class Reply:
             raise Fault("encoding", self._encoding)
         try:
             data: bytes = self._response.read(count, decode_content=False)
-        except (*_CAUGHT, ValueError) as error:
+        except (*CAUGHT, ValueError) as error:
             raise from_requests(error) from None
         return data
 
@@ -283,7 +163,7 @@ class Transport:
             )
         except BodyFailed as failed:
             raise failed.reason from failed.reason.__cause__
-        except _CAUGHT as error:
+        except CAUGHT as error:
             raise from_requests(error) from None
         return Reply(response)
 

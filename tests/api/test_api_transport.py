@@ -12,7 +12,7 @@ from api_raw_server import RawServer
 from api_sending import JPEG, KEY, PNG, client, failure, good, send
 
 from rembg_watch.api.client import RembgClient
-from rembg_watch.api.transport import FAULTS, from_requests
+from rembg_watch.api.faults import FAULTS, from_requests
 from rembg_watch.api.verdict import CODES, Charge
 from rembg_watch.errors import AccountRefused, AnswerLost, ImageRejected, ServiceDown, TooFast
 
