@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from rembg_watch import imagefile
 from rembg_watch.errors import PictureError
-from rembg_watch.imagefile import Ending
+from rembg_watch.imagefile import Ending, Kind
 from rembg_watch.intake import preflight
+from rembg_watch.intake.jpeg import jpeg_header
 from rembg_watch.intake.readiness import Facts, Writer
 
 if TYPE_CHECKING:
     from rembg_watch.jobs.model import Refusal
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_START = 64 * 1024
+"""Bytes from the start: what a camera writes in front of the picture is in them, as a rule."""
 _TYPES = (
     (statmodes.S_ISLNK, "a link: links are not followed"),
     (statmodes.S_ISDIR, "a folder"),
@@ -89,8 +92,8 @@ def describe_link(path: str, root: str) -> str:
     return "a link that leads out of the inbox: not followed"
 
 
-def open_regular(path: str) -> int:
-    """Open for reading without following a link, waiting for a pipe, or waking a device.
+def open_regular(path: str) -> tuple[int, os.stat_result]:
+    """Open for reading without following a link, waiting for a pipe, or waking a device; give its fstat with it.
 
     ``path`` must be absolute with links resolved: what is reached through a linked folder is not taken.
 
@@ -110,18 +113,15 @@ def open_regular(path: str) -> int:
             raise NotAFile("a link: links are not followed") from None
         raise
     try:
-        _refuse_others(fd, path)
+        status = os.fstat(fd)
+        if reason := special(status.st_mode):
+            raise NotAFile(reason)
+        if not _is_at(fd, path):
+            raise NotAFile("in a linked folder: links are not followed")
     except BaseException:
         os.close(fd)
         raise
-    return fd
-
-
-def _refuse_others(fd: int, path: str) -> None:
-    if reason := special(os.fstat(fd).st_mode):
-        raise NotAFile(reason)
-    if not _is_at(fd, path):
-        raise NotAFile("in a linked folder: links are not followed")
+    return fd, status
 
 
 def _is_at(fd: int, path: str) -> bool:
@@ -159,17 +159,18 @@ def look(path: str, now: float) -> Seen:
         NotAFile: something else is there.
     """
     try:
-        fd = open_regular(path)
+        fd, status = open_regular(path)
     except OSError as error:
         return _cannot_open(path, error, now)
-    with os.fdopen(fd, "rb") as file:
-        before = Identity.of(os.fstat(fd))
+    try:
         try:
-            facts = _read(file, before.size, who_writes(fd), now)
+            facts = _read(fd, status.st_size, who_writes(fd), now)
         except OSError as error:
-            facts = Facts(now, before.size, problem=f"it can't be read: {error.strerror}")
+            facts = Facts(now, status.st_size, problem=f"it can't be read: {error.strerror}")
         # What was read belongs to the later identity only if the two are one: else the caller sees the change.
         return Seen(Identity.of(os.fstat(fd)), facts)
+    finally:
+        os.close(fd)
 
 
 def _cannot_open(path: str, error: OSError, now: float) -> Seen:
@@ -182,27 +183,34 @@ def _cannot_open(path: str, error: OSError, now: float) -> Seen:
     return Seen(Identity.of(status), Facts(now, status.st_size, problem=f"it can't be opened: {error.strerror}"))
 
 
-def _read(file: BinaryIO, size: int, writer: Writer, now: float) -> Facts:
+def _read(fd: int, size: int, writer: Writer, now: float) -> Facts:
     if size == 0:
         return Facts(now, 0, writer, refusal=preflight.refuse_empty())
-    head = file.read(imagefile.HEAD_BYTES)
+    start = os.pread(fd, _START, 0)
+    head = start[: imagefile.HEAD_BYTES]
     kind = imagefile.sniff(head)
     if kind is None:
         return Facts(now, size, writer, blank=not head.strip(b"\0"), refusal=preflight.refuse_type(head))
-    file.seek(max(0, size - imagefile.TAIL_BYTES))
-    tail = file.read(imagefile.TAIL_BYTES)
-    short = size < imagefile.HEAD_BYTES
-    ending = Ending.INCOMPLETE if short else imagefile.ending(kind, head, tail, size)
-    return Facts(now, size, writer, kind, ending, refusal=None if short else _refusal(file, size))
+    if size < imagefile.HEAD_BYTES:
+        return Facts(now, size, writer, kind, Ending.INCOMPLETE)
+    tail = os.pread(fd, imagefile.TAIL_BYTES, max(0, size - imagefile.TAIL_BYTES))
+    ending = imagefile.ending(kind, head, tail, size)
+    return Facts(now, size, writer, kind, ending, refusal=_refusal(fd, kind, start, size))
 
 
-def _refusal(file: BinaryIO, size: int) -> Refusal | None:
+def _refusal(fd: int, kind: Kind, start: bytes, size: int) -> Refusal | None:
     if refusal := preflight.refuse_size(size):
         return refusal
+    header = jpeg_header(start) if kind is Kind.JPEG else None
     try:
-        return preflight.refuse_dimensions(imagefile.read_header(file))
+        return preflight.refuse_dimensions(header or _header(fd))
     except PictureError as error:
         return preflight.refuse_damaged(error.message)
+
+
+def _header(fd: int) -> imagefile.Header:
+    with os.fdopen(fd, "rb", closefd=False) as file:
+        return imagefile.read_header(file)
 
 
 def decode(path: str, identity: Identity) -> str | None:
@@ -213,11 +221,11 @@ def decode(path: str, identity: Identity) -> str | None:
         NotAFile: something else is there.
     """
     try:
-        fd = open_regular(path)
+        fd, status = open_regular(path)
     except OSError as error:
         return f"it can't be opened: {error.strerror}"
     with os.fdopen(fd, "rb") as file:
-        if Identity.of(os.fstat(fd)) != identity:
+        if Identity.of(status) != identity:
             raise Gone
         try:
             with _copy(file) as copy:
