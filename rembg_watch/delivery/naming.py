@@ -153,19 +153,23 @@ class Template:
     def render(self, values: dict[str, str]) -> str:
         """Make the name out of ``values`` (one for each of FIELDS), at most 255 bytes long and never hidden."""
         name = self.text.format_map(values)
-        over = _length(name) - MAX_BYTES
-        if over > 0 and self.times:
-            # What is cut is the source's name, not the date or the profile that the template adds to it.
-            mark = "~" + _short_hash(name)
-            short = dict(values)
-            for field in ("stem", "name"):
-                stem, suffix = (values[field], "") if field == "stem" else _split(values[field])
-                room = _length(values[field]) - -(-over // self.times) - len(mark) - _length(suffix)
-                short[field] = _cut(stem, max(room, 0)) + mark + suffix
-            name = self.text.format_map(short)
+        encoded = _bytes(name)
+        if len(encoded) > MAX_BYTES:
+            encoded = _bytes(shorten(self._shortened(values, name) if self.times else name))
         # Two halves of a character from two fields may have met: name it as a listing of the folder would.
-        name = _bytes(shorten(name)).decode("utf-8", "surrogateescape")
+        name = encoded.decode("utf-8", "surrogateescape")
         return shorten("_" + name) if name.startswith(".") or not name else name
+
+    def _shortened(self, values: dict[str, str], name: str) -> str:
+        """What is cut is the source's name, not the date or the profile that the template adds to it."""
+        less = -(-(_length(name) - MAX_BYTES) // self.times)
+        mark = "~" + _short_hash(name)
+        short = dict(values)
+        for field in ("stem", "name"):
+            stem, suffix = (values[field], "") if field == "stem" else _split(values[field])
+            room = _length(values[field]) - less - len(mark) - _length(suffix)
+            short[field] = _cut(stem, max(room, 0)) + mark + suffix
+        return self.text.format_map(short)
 
 
 @lru_cache(maxsize=256)

@@ -40,7 +40,7 @@ def names_for(job: Job, folder: Folder, profile: Profile, content_hash: str, now
         folder.output_name,
         profile.options.extension,
         profile.name,
-        datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d"),
+        datetime.fromtimestamp(now, UTC).date().isoformat(),
         content_hash,
     )
 
