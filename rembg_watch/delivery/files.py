@@ -232,7 +232,7 @@ def open_source(path: str, *, folder: int | None = None) -> tuple[BinaryIO, os.s
 
 
 def hash_file(file: BinaryIO | str) -> tuple[str, int]:
-    """Give the blake3 hash in hex and the size in bytes, reading once from the start through one buffer of 256 KiB.
+    """Give the blake3 hash in hex and the size in bytes, reading once from the start in blocks of 256 KiB.
 
     An open file's position is at its end afterwards. A memory map would be no faster on two cores, and a file that is
     cut short while it is mapped kills the process (SIGBUS); a read merely comes out short.
@@ -252,10 +252,9 @@ def _hash(file: BinaryIO, shown: str) -> tuple[str, int]:
     size = 0
     try:
         file.seek(0)
-        view = memoryview(bytearray(_CHUNK))
-        while count := file.readinto(view):  # type: ignore[attr-defined]
-            hasher.update(view[:count])
-            size += count
+        while chunk := file.read(_CHUNK):
+            hasher.update(chunk)
+            size += len(chunk)
     except OSError as error:
         raise source_error(error, shown) from error
     return hasher.hexdigest(), size
