@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from rembg_watch.jobs.model import Refusal
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_START = 64 * 1024
-"""Bytes from the start: what a camera writes in front of the picture is in them, as a rule."""
+_START = 4 * 1024
+"""Bytes from the start in which most pictures say how large they are."""
+_FRONT = 64 * 1024
+"""The same where a camera has put a small copy of the picture before it."""
 _TYPES = (
     (statmodes.S_ISLNK, "a link: links are not followed"),
     (statmodes.S_ISDIR, "a folder"),
@@ -201,14 +203,15 @@ def _read(fd: int, size: int, writer: Writer, now: float) -> Facts:
 def _refusal(fd: int, kind: Kind, start: bytes, size: int) -> Refusal | None:
     if refusal := preflight.refuse_size(size):
         return refusal
-    header = jpeg_header(start) if kind is Kind.JPEG else None
     try:
-        return preflight.refuse_dimensions(header or _header(fd))
+        return preflight.refuse_dimensions(_header(fd, kind, start))
     except PictureError as error:
         return preflight.refuse_damaged(error.message)
 
 
-def _header(fd: int) -> imagefile.Header:
+def _header(fd: int, kind: Kind, start: bytes) -> imagefile.Header:
+    if kind is Kind.JPEG and (header := jpeg_header(start) or jpeg_header(os.pread(fd, _FRONT, 0))):
+        return header
     with os.fdopen(fd, "rb", closefd=False) as file:
         return imagefile.read_header(file)
 
