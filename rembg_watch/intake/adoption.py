@@ -35,15 +35,15 @@ class Adoption:
         self._lock = threading.Lock()
         self._given: dict[str, tuple[str, str]] = {}
 
-    def __call__(self, folder: Folder, relpath: str, status: os.stat_result) -> str | None:
-        """Give the absolute path of the output that belongs to this source, or None."""
+    def __call__(self, folder: Folder, relpath: str, mtime_ns: int) -> str | None:
+        """Give the absolute path of the output that belongs to this source, changed at ``mtime_ns``, or None."""
         profile = folder.profile_for(relpath)
         if "{date}" in folder.output_name or "{hash8}" in folder.output_name:
             return None  # the name does not follow from the source's
         names = candidates(relpath, folder.output_name, profile.options.extension, profile.name, "", "")
         for name in reversed(names):  # the most particular one first
             path = os.path.join(folder.outbox, name)
-            if not _is_newer(path, status) or not self._is_free(path, folder, relpath):
+            if not _is_newer(path, mtime_ns) or not self._is_free(path, folder, relpath):
                 continue
             if name == names[0] and self._could_be_anothers(folder, relpath, profile.name):
                 continue
@@ -74,12 +74,12 @@ class Adoption:
         return False
 
 
-def _is_newer(path: str, source: os.stat_result) -> bool:
+def _is_newer(path: str, mtime_ns: int) -> bool:
     try:
         status = os.lstat(path)
     except OSError:
         return False
-    return stat.S_ISREG(status.st_mode) and status.st_mtime_ns > source.st_mtime_ns
+    return stat.S_ISREG(status.st_mode) and status.st_mtime_ns > mtime_ns
 
 
 def _is_result(path: str, source: str, options: Options) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
 
     from rembg_watch.config.model import Folder
@@ -33,7 +32,7 @@ class KnownFile(KnownFiles, Protocol):
 class Adopt(Protocol):
     """Finds the output that already stands in place for a source, newer than it."""
 
-    def __call__(self, folder: Folder, relpath: str, status: os.stat_result) -> str | None: ...
+    def __call__(self, folder: Folder, relpath: str, mtime_ns: int, /) -> str | None: ...
 
 
 class Key(NamedTuple):
@@ -62,7 +61,6 @@ class Candidate:
     by_rescan: bool
     due: float = 0.0
     identity: Identity | None = None
-    status: os.stat_result | None = None
     changed_at: float = 0.0
     facts: Facts | None = None
     decoding: bool = False

@@ -191,7 +191,6 @@ class Gate:
         if not statmodes.S_ISREG(status.st_mode):
             self._leave_alone(candidate, status.st_mode)
             return False
-        candidate.status = status
         self._note(candidate, Identity.of(status))
         return True
 

@@ -216,7 +216,8 @@ def _judge(inbox: Inbox, found: Found, adopt: Adopt | None, timings: Timings, no
             case Wait(until, reason, incomplete):
                 return _Judged(Verdict.SETTLING, reason, again_at=None if incomplete else until)
             case Ready(None):
-                if found.before is None and folder.adopt_existing and adopt and adopt(folder, found.path, found.status):
+                new = found.before is None and folder.adopt_existing
+                if new and adopt and adopt(folder, found.path, identity.mtime_ns):
                     return _Judged(Verdict.KNOWN, "its output already stands in place")
                 return _Judged(Verdict.WOULD_SEND, profile=folder.profile_for(found.path).name)
             case Ready(refusal):

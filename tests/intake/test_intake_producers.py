@@ -203,40 +203,41 @@ def test_unfinished_and_foreign_files_are_never_sent(desk, inbox, elsewhere, run
     assert desk.of("half.png").refusal is None
 
 
-def test_known_files_are_not_handed_over_again(desk, inbox, running, pic, until):
-    """What is known and unchanged stays where it is, over restarts and rescans; what changes is handed over again."""
-    (inbox / "a.jpg").write_bytes(pic())
-    (inbox / "b.jpg").write_bytes(pic(seed=1))
+def test_known_files_are_not_taken_again(desk, inbox, running, pic, until):
+    """What is known and unchanged is not handed over by restarts and rescans, and is no new job where it is touched."""
+    for name in "abc":
+        (inbox / f"{name}.jpg").write_bytes(pic(seed=name))
     with running(inbox):
-        until(lambda: len(desk.arrivals) == 2)
+        until(lambda: len(desk.arrivals) == 3)
     with running(inbox) as intake:
         with (inbox / "a.jpg").open("r+b"):
             pass
         intake.rescan_now()
         (inbox / "b.jpg").write_bytes(pic(seed=2, side=50))
-        until(lambda: len(desk.arrivals) == 3)
+        until(lambda: len(desk.arrivals) == 5)
         until(lambda: not intake.counts()["settling"])
-    assert desk.paths[2] == "b.jpg"
-    assert desk.outcomes == {"new": 2, "changed": 1}
+    assert sorted(desk.paths[3:]) == ["a.jpg", "b.jpg"]
+    assert desk.outcomes == {"new": 3, "known": 1, "changed": 1}
 
 
 def test_outputs_in_place_are_adopted(desk, inbox, running, pic, until, folder_for):
     """For a file that no row knows the injected side is asked for an output in place; not where it is switched off."""
     (inbox / "a.jpg").write_bytes(pic())
     (inbox / "b.jpg").write_bytes(pic(seed=1))
-    asked = []
+    changed = {(str(inbox), name): (inbox / name).stat().st_mtime_ns for name in ("a.jpg", "b.jpg")}
+    asked = {}
 
-    def adopt(folder, relpath, status):
-        asked.append((str(folder.inbox), relpath, status.st_size))
+    def adopt(folder, relpath, mtime_ns):
+        asked[str(folder.inbox), relpath] = mtime_ns
         return "/outbox/a.webp" if relpath == "a.jpg" else None
 
     with running(inbox, adopt=adopt):
         until(lambda: len(desk.arrivals) == 2)
         assert {arrival.path: arrival.adopt for arrival in desk.arrivals} == {"a.jpg": "/outbox/a.webp", "b.jpg": None}
-        assert len(asked) == 2
+        assert asked == changed
         (inbox / "a.jpg").write_bytes(pic(seed=9, side=60))
         until(lambda: len(desk.arrivals) == 3)
-        assert len(asked) == 2, "a changed file is not the one that the output was made of"
+        assert desk.arrivals[2].adopt is None, "a changed file is not the one that the output was made of"
     shutil.rmtree(inbox)
     inbox.mkdir()
     (inbox / "c.jpg").write_bytes(pic(seed=3))
