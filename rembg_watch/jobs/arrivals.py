@@ -11,9 +11,13 @@ from rembg_watch.jobs.model import How, Output, State
 from rembg_watch.jobs.outputs import record_output
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from sqlite3 import Connection
 
     from rembg_watch.jobs.model import Arrival
+
+_NO_ANSWER = (None, None, None)
+"""Of what bytes, in which temporary file, and since when an answer may be there."""
 
 
 class Accepted(StrEnum):
@@ -30,37 +34,44 @@ class Accepted(StrEnum):
 def accept(connection: Connection, arrival: Arrival, now: float) -> Accepted:
     where = (names.to_text(arrival.folder), *names.split(arrival.path))
     known = connection.execute(
-        "SELECT id, state, size, mtime_ns, fingerprint FROM jobs"
+        "SELECT id, state, size, mtime_ns, fingerprint, content_hash, temp, api_sent_at FROM jobs"
         " WHERE folder = ? AND dir = ? AND name = ? AND current = 1",
         where,
     ).fetchone()
+    answer: Sequence[object] = _NO_ANSWER
     if known is not None:
-        number, state, *version, fingerprint = known
-        if tuple(version) == astuple(arrival.version):
-            if state in (State.QUEUED, State.WAITING) and fingerprint != arrival.fingerprint:
+        number, state, size, mtime_ns, fingerprint, *sent = known
+        is_open = state in (State.QUEUED, State.WAITING)
+        if (size, mtime_ns) == astuple(arrival.version):
+            if is_open and fingerprint != arrival.fingerprint:
                 connection.execute(
                     "UPDATE jobs SET fingerprint = ?, profile = ? WHERE id = ?",
                     (arrival.fingerprint, arrival.profile, number),
                 )
             return Accepted.KNOWN
         connection.execute("UPDATE jobs SET current = 0, tidy = NULL WHERE id = ?", (number,))
-        connection.execute(
-            "UPDATE jobs SET state = 'superseded', finished_at = ?, updated_at = ?, not_before = NULL,"
-            " message = 'the file changed before it was sent' WHERE id = ? AND state IN ('queued', 'waiting')",
-            (now, now, number),
-        )
+        if is_open:
+            connection.execute(
+                "UPDATE jobs SET state = 'superseded', finished_at = ?, updated_at = ?, not_before = NULL, temp = NULL,"
+                " api_sent_at = NULL, result_hash = NULL, result_size = NULL,"
+                " message = 'the file changed before its result was delivered' WHERE id = ?",
+                (now, now, number),
+            )
+            # Where only the file's time changed, the answer to the same bytes still serves; the worker looks.
+            answer = sent if fingerprint == arrival.fingerprint else _NO_ANSWER
     refusal = arrival.refusal
     state = State.FAILED if refusal else State.DONE if arrival.adopt else State.QUEUED
     cursor = connection.execute(
         "INSERT INTO jobs (folder, dir, name, size, mtime_ns, fingerprint, profile, state, priority, created_at,"
-        " updated_at, finished_at, output, how, code, message, hint, tidy)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " updated_at, finished_at, output, how, code, message, hint, tidy, content_hash, temp, api_sent_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(*where, *astuple(arrival.version), arrival.fingerprint, arrival.profile, state.value, arrival.priority),
             *(now, now, None if state is State.QUEUED else now),
             *(arrival.adopt and names.to_text(arrival.adopt), How.ADOPTED.value if arrival.adopt else None),
             *((refusal.code, refusal.message, refusal.hint) if refusal else (None, None, None)),
             arrival.tidy and arrival.tidy.value,
+            *(answer if state is State.QUEUED else _NO_ANSWER),
         ),
     )
     if refusal:

@@ -41,7 +41,7 @@ class Outputs:
     def of(self, folder: str, source: str) -> list[Output]:
         """Give the outputs of one source, newest first."""
         rows = self._db.read(
-            f"SELECT {_COLUMNS} FROM outputs WHERE folder = ? AND source = ? ORDER BY created_at DESC",
+            f"SELECT {_COLUMNS} FROM outputs WHERE folder = ? AND source = ? ORDER BY rowid DESC",
             (to_text(folder), to_text(source)),
         )
         return [_output(row) for row in rows]
@@ -49,8 +49,7 @@ class Outputs:
     def with_content(self, content_hash: str, fingerprint: str) -> list[Output]:
         """Give the results of the same bytes with the same options, newest first; at most 20."""
         rows = self._db.read(
-            f"SELECT {_COLUMNS} FROM outputs WHERE content_hash = ? AND fingerprint = ?"
-            " ORDER BY created_at DESC LIMIT 20",
+            f"SELECT {_COLUMNS} FROM outputs WHERE content_hash = ? AND fingerprint = ? ORDER BY rowid DESC LIMIT 20",
             (content_hash, fingerprint),
         )
         return [_output(row) for row in rows]

@@ -127,7 +127,7 @@ class Steering:
 
         def work(connection: Connection) -> list[int]:
             rows = connection.execute(
-                "UPDATE jobs SET state = 'cancelled', not_before = NULL, finished_at = ?, updated_at = ?,"
+                "UPDATE jobs SET state = 'cancelled', not_before = NULL, finished_at = ?, updated_at = ?, temp = NULL,"
                 " code = 'cancelled', message = 'cancelled by hand', hint = 'rembg-watch jobs retry ' || id"
                 f" WHERE {condition} RETURNING id",
                 (now, now, *values),

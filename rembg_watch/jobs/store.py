@@ -84,7 +84,7 @@ class JobStore:
                 "UPDATE jobs SET state = 'running', lease = lower(hex(randomblob(8))), lease_until = ?, updated_at = ?"
                 " WHERE id IN (SELECT id FROM jobs INDEXED BY jobs_ready WHERE state = 'queued'"
                 + held
-                + " AND NOT EXISTS (SELECT 1 FROM jobs AS other INDEXED BY jobs_leased WHERE"
+                + " AND NOT EXISTS (SELECT 1 FROM jobs AS other INDEXED BY jobs_state WHERE"
                 " other.state = 'running' AND other.name = jobs.name AND other.dir = jobs.dir"
                 " AND other.folder = jobs.folder)" + f" ORDER BY priority DESC, id LIMIT ?) RETURNING {COLUMNS}",
                 (now + lease_seconds, now, *map(names.to_text, folders), *profiles, *([only] if only else []), limit),

@@ -21,6 +21,8 @@ from rembg_watch.jobs import database as database_module
 from rembg_watch.jobs import migrations, sqlite
 from rembg_watch.jobs.board import Board
 from rembg_watch.jobs.database import Database
+from rembg_watch.jobs.model import Arrival, Version
+from rembg_watch.jobs.store import JobStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -229,6 +231,34 @@ def test_migrations_go_on_from_where_the_database_is(tmp_path, monkeypatch):
     for way in ({}, {"readonly": True}, {"guest": True}):
         with pytest.raises(StateError, match="newer rembg-watch"):
             Database(path, **way)
+
+
+def test_cheaper_checks_are_the_same_rules(tmp_path, monkeypatch):
+    """A database from before gets them with all its rows and its other indexes, and takes no value that it did not."""
+    path = tmp_path / "jobs.db"
+    with monkeypatch.context() as before:
+        before.setattr(migrations, "STEPS", migrations.STEPS[:3])
+        with Database(path) as database:
+            store = JobStore(database)
+            store.enqueue([Arrival("/in", f"{i}.jpg", Version(i, i), "fp", "p") for i in range(9)], 1.0)
+            for job in store.claim(5, 2.0, 60.0):
+                store.mark_sent(job, "hash", "/out/a", "/out/b", 3.0)
+            rows = [database.read(f"SELECT * FROM {table}") for table in ("jobs", "attempts")]
+            indexes = {name for (name,) in database.read("SELECT name FROM sqlite_master WHERE type = 'index'")}
+    with Database(path) as database:
+        assert [database.read(f"SELECT * FROM {table}") for table in ("jobs", "attempts")] == rows
+        now = {name for (name,) in database.read("SELECT name FROM sqlite_master WHERE type = 'index'")}
+        assert indexes - now == {"jobs_leased"}
+        assert [job.id for job in JobStore(database).running()] == [1, 2, 3, 4, 5]
+        for table, column, value in (
+            ("jobs", "state", "resting"),
+            ("jobs", "how", "found"),
+            ("jobs", "tidy", "burn"),
+            ("attempts", "charge", "free"),
+        ):
+            with pytest.raises(StateError, match="CHECK constraint failed"):
+                database.write(lambda c, t=table, k=column, v=value: c.execute(f"UPDATE {t} SET {k} = ?", (v,)))
+        database.write(lambda c: c.execute("UPDATE jobs SET state = 'superseded', how = NULL, tidy = 'delete'"))
 
 
 def test_failed_migration_changes_nothing(tmp_path, monkeypatch):
