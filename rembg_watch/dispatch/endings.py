@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,9 @@ PLACE_AGAIN = 60.0
 
 def changed(passage: Passage, error: SourceChanged) -> Report:
     _end(passage, State.SUPERSEDED, "changed", error.message, error.hint, forget=True)
+    if passage.job.temp is not None:  # what a killed run was told of the version before
+        with suppress(OSError):
+            os.unlink(passage.job.temp)
     passage.tools.again(passage.job.folder, passage.job.path)
     return Report(Ended.REFUSED, sent=passage.sent_at > 0)
 

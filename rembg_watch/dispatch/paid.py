@@ -70,19 +70,22 @@ def found(passage: Passage, photo: Photo, target: Target, content_hash: str) -> 
         return None
     same = (job.content_hash, job.fingerprint) == (content_hash, passage.profile.options.fingerprint)
     # What was not sent is a copy that was cut short: begun anew, it gets another name.
-    if job.api_sent_at is None or not same or os.path.dirname(job.temp) != os.path.dirname(target.path):
+    if job.api_sent_at is None or not same:
         with suppress(OSError):
             os.unlink(job.temp)
         return None
+    if os.path.dirname(job.temp) != os.path.dirname(target.path):  # in the spool, or in the outbox of before
+        return _found_elsewhere(passage, photo, target, content_hash, job.temp)
+    spooled = spool_file(passage.tools.config().state_dir, temp_tag(job.temp))
     temp = reopen_temp(target.root, target.relpath, temp_tag(job.temp))
     if temp is None:
-        return _found_spooled(passage, photo, target, content_hash)
+        return _found_elsewhere(passage, photo, target, content_hash, spooled)
     try:
         checked(temp.file, passage.profile.options, (photo.header.width, photo.header.height))
         sync(temp)
     except ApiError:
         temp.discard()
-        return _found_spooled(passage, photo, target, content_hash)
+        return _found_elsewhere(passage, photo, target, content_hash, spooled)
     except BaseException:
         temp.close()
         raise
@@ -92,11 +95,9 @@ def found(passage: Passage, photo: Photo, target: Target, content_hash: str) -> 
     return deliver(passage, answer, target, content_hash)
 
 
-def _found_spooled(passage: Passage, photo: Photo, target: Target, content_hash: str) -> Report | None:
-    """Likewise where the outbox could not take the answer: it stands in the spool file."""
+def _found_elsewhere(passage: Passage, photo: Photo, target: Target, content_hash: str, place: str) -> Report | None:
+    """Likewise where the answer stands on another disk than its target: the outbox could not take it, say."""
     tools, job = passage.tools, passage.job
-    assert job.temp is not None
-    place = spool_file(tools.config().state_dir, temp_tag(job.temp))
     try:
         file, _ = open_source(place)
         with file:

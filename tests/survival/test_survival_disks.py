@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -66,6 +67,23 @@ def test_full_while_an_answer_comes(world, mount, step):
     assert world.stop(daemon) == 0
     assert world.output("a.png").read_bytes() == cut_out(data)
     assert world.sandbox.charged == world.check_ledger().charged == 1
+    assert not world.debris()
+
+
+def test_touched_while_its_answer_waits_for_room(world, mount):
+    """A new time makes a new version of the same bytes: the answer that is here already is theirs, and not paid again."""
+    mount(world.outbox)
+    data = world.put("a.png", picture("large", (600, 400)))
+    daemon = world.start(hurry=HURRY, calls=[("opened", "fill", (str(world.outbox),))])
+    held(world, "full")
+    os.utime(world.inbox / "a.png")
+    until(lambda: world.states()["superseded"], what=world.tail)
+    (world.outbox / "filler").unlink()
+    until(lambda: world.states()["done"], what=world.tail)
+    assert world.stop(daemon) == 0
+    assert world.output("a.png").read_bytes() == cut_out(data)
+    assert world.sandbox.charged == world.check_ledger().charged == 1
+    assert len(world.sandbox.requests) == 1
     assert not world.debris()
 
 

@@ -211,6 +211,17 @@ def test_a_changed_source_replaces_its_own_output(world, step):
     assert seen(world) == (1 + charged, 1 + known, possibly)
 
 
+def test_what_is_left_of_an_older_version_goes(world):
+    """A photo is replaced while the daemon is dead: nothing of the request for its older bytes stays behind."""
+    world.put("a.png")
+    world.run_until_killed(Step.ANSWERED)
+    after = world.put("a.png", picture("changed"))
+    assert world.drain() == 0, world.tail()
+    assert world.output("a.png").read_bytes() == cut_out(after)
+    at_rest(world)
+    assert seen(world) == (2, 1, 1)
+
+
 @pytest.mark.parametrize("second", FOUND)
 def test_killed_again_when_the_answer_was_found(world, second):
     """An answer that lies there unrecorded is found by the next run, and still there for the one after that."""
