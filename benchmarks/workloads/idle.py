@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from benchmarks import processes
 from benchmarks.contestants import DAEMON, Contestant
 from benchmarks.table import Row, at_most, middle
-from rembg_watch.dispatch.dispatcher import CALM_AFTER
+from rembg_watch.dispatch.rest import CALM_AFTER
 
 if TYPE_CHECKING:
     from benchmarks.course import Course

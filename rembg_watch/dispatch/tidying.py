@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rembg_watch.jobs.model import Job
     from rembg_watch.jobs.store import JobStore
 
-AGAIN_SECONDS = 30.0
+TIDY_SECONDS = 30.0
 """How often sources that could not be tidied away are tried again."""
 AT_ONCE = 100
 
@@ -54,7 +54,7 @@ class Tidying:
         full = len(jobs) == AT_ONCE
         # From where this page ended, so that a hundred sources that can't be tidied don't stand before all others.
         self._after = jobs[-1].id if full else 0
-        self._next = now if full and done else now + AGAIN_SECONDS
+        self._next = now if full and done else now + TIDY_SECONDS
 
 
 def wish(folder: Folder, *, failed: bool) -> Tidy | None:

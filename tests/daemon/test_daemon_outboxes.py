@@ -155,7 +155,7 @@ def test_one_bad_place_in_an_outbox_does_not_hold_the_others(place, sandbox, imp
 
 def test_an_archive_that_is_gone_keeps_the_source(place, sandbox, impatient, monkeypatch):
     """The output is delivered and counted; the source stays until the archive can take it."""
-    monkeypatch.setattr("rembg_watch.dispatch.tidying.AGAIN_SECONDS", 0.3)
+    monkeypatch.setattr("rembg_watch.dispatch.tidying.TIDY_SECONDS", 0.3)
     place.folder.update(on_success="archive", archive=str(place.root / "archive"))
     with place.daemon():
         source = place.drop("a.jpg", photo(20))
