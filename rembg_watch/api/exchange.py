@@ -118,6 +118,8 @@ class _Reporting(HTTPConnection):
     _served = 0
     _spoiled = False
     """A body was not sent whole: the server would take the next request for the rest of it."""
+    putheader = http.client.HTTPConnection.putheader
+    """urllib3's own looks into each value for its mark "leave this header out", which nobody sets here."""
 
     @property
     def is_connected(self) -> bool:
