@@ -53,7 +53,7 @@ def list_(config_path: str | None, state: str | None, folder: str | None, limit:
             steering = Steering(database)
             jobs = steering.select(state=wanted, folder=inbox, limit=limit + 1)
             if as_json:
-                tries = {job.id: len(steering.attempts(job.id)) for job in jobs[:limit]}
+                tries = steering.times_sent(jobs[:limit])
         if database is not None and (state is None or state in NOT_JOBS):
             unready = [
                 file
@@ -63,7 +63,7 @@ def list_(config_path: str | None, state: str | None, folder: str | None, limit:
     more = len(jobs) > limit or len(unready) > limit
     jobs, unready = jobs[:limit], unready[:limit]
     if as_json:
-        listed = [job_dict(job, tries[job.id]) for job in jobs]
+        listed = [job_dict(job, tries.get(job.id, 0)) for job in jobs]
         show.emit({"jobs": listed, "not_jobs_yet": list(map(unready_dict, unready)), "more": more})
         return
     show.show(list_page(jobs, unready, inboxes, time.time()))

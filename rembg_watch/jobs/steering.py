@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,14 @@ class Steering:
             (number,),
         )
         return [Attempt(number, sent, ended, Charge(charge), *rest) for number, sent, ended, charge, *rest in rows]
+
+    def times_sent(self, jobs: Sequence[Job]) -> dict[int, int]:
+        """Count the attempts of each of these jobs, by its number; those that were never sent are left out."""
+        rows = self._db.read(
+            "SELECT job_id, count(*) FROM attempts WHERE job_id IN (SELECT value FROM json_each(?)) GROUP BY job_id",
+            (json.dumps([job.id for job in jobs]),),
+        )
+        return dict(rows)
 
     def outputs(self, job: Job) -> list[Output]:
         """Give the files that the job's source has in the outbox."""

@@ -90,6 +90,15 @@ def test_counts_are_read_from_an_index(plans, filled, database):
     assert "COVERING INDEX jobs_state" in plans(lambda: Steering(database).counts())
 
 
+def test_times_sent_are_counted_in_an_index(filled, database, statements):
+    """One query for the whole list, and no walk through the ledger."""
+    steering = Steering(database)
+    jobs = steering.select()
+    (sql,) = statements(lambda: steering.times_sent(jobs))
+    plan = str(database.read("EXPLAIN QUERY PLAN " + sql))
+    assert "SEARCH attempts USING COVERING INDEX attempts_job (job_id=?)" in plan
+
+
 def test_a_photo_builds_no_table_on_its_way(filled, database, statements):
     """Neither to check a value nor to sort: one that SQLite makes for a moment costs more than the row it is for."""
     (job,) = filled.claim(1, 2.0, 60.0)

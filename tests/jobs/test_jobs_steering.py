@@ -123,6 +123,18 @@ def test_select_gives_the_newest_first(arrive, steering):
     assert [job.id for job in steering.select(state=State.QUEUED, folder="/srv/0")] == [3, 1]
 
 
+def test_times_sent_of_many_jobs(arrive, claim, deliver, steering, store):
+    """In one question, for as many as one likes; who was never sent is not there."""
+    for name in ("once.jpg", "twice.jpg", "never.jpg"):
+        arrive(name)
+    once, twice, never = claim(3)
+    for job in (once, twice):
+        deliver(job)
+    steering.retry(ids=[twice.id], now=1005.0)
+    deliver(*claim())
+    assert steering.times_sent([once, never] + [twice] * 100_000) == {once.id: 1, twice.id: 2}
+
+
 def test_counts_by_folder_and_state(arrive, claim, deliver, steering, database):
     """What status adds up, with the names of folders as they are on disk."""
     odd = "/srv/back\\slash"
