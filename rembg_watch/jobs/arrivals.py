@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from rembg_watch.jobs import names
-from rembg_watch.jobs.model import How, Output, State
+from rembg_watch.jobs.model import How, Output, State, Version
 from rembg_watch.jobs.outputs import record_output
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def accept(connection: Connection, arrival: Arrival, now: float) -> Accepted:
     if known is not None:
         number, state, size, mtime_ns, fingerprint, *sent = known
         is_open = state in (State.QUEUED, State.WAITING)
-        if (size, mtime_ns) == astuple(arrival.version):
+        if Version(size, mtime_ns) == arrival.version:
             if is_open and fingerprint != arrival.fingerprint:
                 connection.execute(
                     "UPDATE jobs SET fingerprint = ?, profile = ? WHERE id = ?",
@@ -66,7 +65,8 @@ def accept(connection: Connection, arrival: Arrival, now: float) -> Accepted:
         " updated_at, finished_at, output, how, code, message, hint, tidy, content_hash, temp, api_sent_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            *(*where, *astuple(arrival.version), arrival.fingerprint, arrival.profile, state.value, arrival.priority),
+            *(*where, arrival.version.size, arrival.version.mtime_ns, arrival.fingerprint, arrival.profile),
+            *(state.value, arrival.priority),
             *(now, now, None if state is State.QUEUED else now),
             *(arrival.adopt and names.to_text(arrival.adopt), How.ADOPTED.value if arrival.adopt else None),
             *((refusal.code, refusal.message, refusal.hint) if refusal else (None, None, None)),
