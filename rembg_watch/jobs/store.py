@@ -1,7 +1,4 @@
-"""The queue: what comes in, who claims it, and how each claim ends.
-
-Every change of a job that was claimed asks for the lease token of that claim: whoever comes late changes nothing.
-"""
+"""The queue: what comes in, who claims it, and what is still to do after its end."""
 
 from __future__ import annotations
 
@@ -9,30 +6,21 @@ from typing import TYPE_CHECKING
 
 from rembg_watch.jobs import names
 from rembg_watch.jobs.arrivals import Accepted, accept
-from rembg_watch.jobs.ledger import AttemptEnd, begin_attempt, end_attempt
-from rembg_watch.jobs.model import Arrival, How, Job, Output, State, Tidy, Version
-from rembg_watch.jobs.outputs import record_output
+from rembg_watch.jobs.claimed import ClaimedJobs
+from rembg_watch.jobs.model import Arrival, Job, Version
 from rembg_watch.jobs.rows import COLUMNS, job_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from sqlite3 import Connection
 
-    from rembg_watch.jobs.database import Database
-
-_TIDY = "tidy = iif(current, ?, NULL)"
-"""The source of an older version is not there any more: what is would be moved or deleted unseen."""
-
 
 LONGEST_WAIT = 86_400.0
 """Seconds; the largest ``retry.max_delay``."""
 
 
-class JobStore:
-    """The queue in the database. Every method is one transaction; times are Unix seconds."""
-
-    def __init__(self, database: Database) -> None:
-        self._db = database
+class JobStore(ClaimedJobs):
+    """The queue in the database, with the steps of what was claimed from it."""
 
     # -- what comes in
 
@@ -116,11 +104,6 @@ class JobStore:
             )
         )
 
-    def forget_answer(self, job: Job) -> bool:
-        """Note that the paid answer that was written down is nowhere to be found: the photo has to be sent anew."""
-        lost = "result_hash = NULL, result_size = NULL, temp = NULL, api_sent_at = NULL"
-        return self._db.write(lambda connection: _step(connection, job, lost, ()))
-
     def next_due(self) -> float | None:
         """Give the time at which the next waiting job is due, or None."""
         rows = self._db.read("SELECT min(not_before) FROM jobs INDEXED BY jobs_waiting WHERE state = 'waiting'")
@@ -185,124 +168,6 @@ class JobStore:
         """Give the paths of temporary files that jobs know of: paid answers among them."""
         return [names.from_text(temp) for (temp,) in self._db.read("SELECT temp FROM jobs WHERE temp IS NOT NULL")]
 
-    # -- the steps of a claimed job
-
-    def mark_sent(self, job: Job, content_hash: str, output: str, temp: str, now: float) -> int | None:
-        """Commit, before the body goes out, what is sent and where its answer will stand; give the attempt's number."""
-
-        def work(connection: Connection) -> int | None:
-            if not _step(
-                connection,
-                job,
-                "content_hash = ?, output = ?, temp = ?, api_sent_at = ?, result_hash = NULL, updated_at = ?",
-                (content_hash, names.to_text(output), names.to_text(temp), now, now),
-            ):
-                return None
-            return begin_attempt(connection, job, now)
-
-        return self._db.write(work)
-
-    def mark_copy(self, job: Job, content_hash: str, output: str, temp: str, now: float) -> bool:
-        """Commit, before a paid result is copied, where the copy is written to.
-
-        What was sent before is forgotten with it: after a crash, the copy must not be taken for the answer to that.
-        """
-        values = (content_hash, names.to_text(output), names.to_text(temp), now)
-        return self._db.write(
-            lambda connection: _step(
-                connection,
-                job,
-                "content_hash = ?, output = ?, temp = ?, api_sent_at = NULL, updated_at = ?",
-                values,
-            )
-        )
-
-    def mark_received(
-        self, job: Job, attempt: int | None, end: AttemptEnd, result_hash: str, result_size: int, temp: str, now: float
-    ) -> bool:
-        """Commit that a verified answer stands, synced, in the file ``temp``: it is never sent again.
-
-        ``attempt`` is None where the ledger has its end already, as the answer only moved to another file.
-        """
-
-        def work(connection: Connection) -> bool:
-            if attempt is not None:
-                end_attempt(connection, attempt, end, now)
-            values = (result_hash, result_size, names.to_text(temp), now)
-            return _step(connection, job, "result_hash = ?, result_size = ?, temp = ?, updated_at = ?", values)
-
-        return self._db.write(work)
-
-    def open_attempt(self, job: Job) -> int | None:
-        """Give the number of the job's newest attempt whose end is not written down: a crash came first."""
-        rows = self._db.read("SELECT max(id) FROM attempts WHERE job_id = ? AND ended_at IS NULL", (job.id,))
-        return None if rows[0][0] is None else int(rows[0][0])
-
-    def finish(self, job: Job, output: Output, how: How, tidy: Tidy | None, now: float) -> bool:
-        """Commit that the output stands in its place. ``tidy`` says what is still to be done with the source."""
-
-        def work(connection: Connection) -> bool:
-            if not _step(
-                connection,
-                job,
-                f"state = 'done', how = ?, content_hash = ?, output = ?, temp = NULL, {_TIDY}, code = NULL,"
-                " message = NULL, hint = NULL, lease = NULL, lease_until = NULL, finished_at = ?, updated_at = ?,"
-                " forced = 0",
-                (how.value, output.content_hash, names.to_text(output.path), tidy and tidy.value, now, now),
-            ):
-                return False
-            record_output(connection, output)
-            return True
-
-        return self._db.write(work)
-
-    def end(
-        self,
-        job: Job,
-        state: State,
-        now: float,
-        *,
-        code: str | None = None,
-        message: str | None = None,
-        hint: str | None = None,
-        counted: bool = False,
-        not_before: float | None = None,
-        tidy: Tidy | None = None,
-        attempt: tuple[int, AttemptEnd] | None = None,
-        keep_answer: bool = False,
-        forget: bool = False,
-    ) -> bool:
-        """End a claim without an output: queued or waiting again, failed, cancelled or superseded.
-
-        ``counted`` adds one to the attempts that ``retry.max_attempts`` limits; ``not_before`` goes with waiting.
-        ``keep_answer``: a paid answer stands in the temporary file and is delivered by the next claim. ``forget``: the
-        file as it was is gone; should exactly it come back, it is a new job.
-        """
-        kept = "" if keep_answer else " temp = NULL, result_hash = NULL, result_size = NULL, api_sent_at = NULL,"
-        kept += " current = 0," if forget else ""
-
-        def work(connection: Connection) -> bool:
-            if attempt is not None:
-                end_attempt(connection, *attempt, now)
-            return _step(
-                connection,
-                job,
-                f"state = ?, attempts = attempts + ?, not_before = ?, code = ?, message = ?, hint = ?, {_TIDY},"
-                " finished_at = ?," + kept + " lease = NULL, lease_until = NULL, updated_at = ?",
-                (
-                    *(state.value, int(counted), not_before, code, message, hint, tidy and tidy.value),
-                    *(now if state not in (State.QUEUED, State.WAITING) else None, now),
-                ),
-            )
-
-        return self._db.write(work)
-
-    def use_profile(self, job: Job, fingerprint: str, profile: str) -> bool:
-        """Note that the job is done with other options than it came in with, as the config has changed since."""
-        return self._db.write(
-            lambda connection: _step(connection, job, "fingerprint = ?, profile = ?", (fingerprint, profile))
-        )
-
     # -- after the end
 
     def untidy(self, after: int = 0, limit: int = 100) -> list[Job]:
@@ -357,11 +222,3 @@ def wake_due(connection: Connection, now: float) -> None:
         " WHERE state = 'waiting' AND not_before <= ?",
         (now,),
     )
-
-
-def _step(connection: Connection, job: Job, assignments: str, values: tuple[object, ...]) -> bool:
-    cursor = connection.execute(
-        f"UPDATE jobs SET {assignments} WHERE id = ? AND lease = ?",
-        (*values, job.id, job.lease),
-    )
-    return cursor.rowcount == 1
