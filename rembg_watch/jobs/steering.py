@@ -150,13 +150,13 @@ class Steering:
 
         The row of a file that still lies in its inbox is what keeps the file from being sent again, so the newest
         version is only forgotten when ``still_there(folder, path)`` says that the file is gone. The ledger's rows are
-        kept: they are what was paid.
+        kept: they are what was paid. So is the newest job of all, that its number is not given to another one.
         """
         forgotten, after = 0, 0
         while True:
             rows = self._db.read(
                 f"SELECT current, {COLUMNS} FROM jobs WHERE finished_at < ? AND id > ? AND tidy IS NULL"
-                " ORDER BY id LIMIT ?",
+                " AND id < (SELECT max(id) FROM jobs) ORDER BY id LIMIT ?",
                 (before, after, PRUNE_BATCH),
             )
             if not rows:

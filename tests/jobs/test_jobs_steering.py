@@ -186,5 +186,17 @@ def test_prune_goes_through_many(store, steering, arrive, claim, deliver):
     for number in range(1200):
         arrive(f"{number}.jpg", now=float(number))
     steering.cancel(folder="/srv/inbox", now=2000.0)
-    assert steering.prune(5000.0, lambda _folder, path: path.startswith("7")) == 1200 - 111
-    assert len(steering.select(limit=2000)) == 111
+    assert steering.prune(5000.0, lambda _folder, path: path.startswith("7")) == 1200 - 111 - 1
+    assert len(steering.select(limit=2000)) == 111 + 1
+
+
+def test_a_number_is_never_given_twice(steering, arrive, claim, deliver):
+    """The ledger's rows outlive their jobs: a new job of the same number would seem to have been paid for."""
+    arrive("a.jpg")
+    (job,) = claim()
+    deliver(job)
+    steering.prune(5000.0, lambda *_: False)
+    arrive("b.jpg")
+    (other,) = claim()
+    assert other.id > job.id
+    assert not steering.attempts(other.id)
