@@ -179,8 +179,8 @@ class Daemon:
             if self.intake.silence < SCAN_PATIENCE:  # a scan that hangs is not waited for
                 extend(30)
         self._ready = True
+        log.info("ready")  # before systemd hears it: who waited for the start finds it in the journal
         notify(READY=1, STATUS="watching")
-        log.info("ready")
         self._look_ahead()  # only now: nobody waits for the network before we are ready
 
     def _look_ahead(self) -> None:
