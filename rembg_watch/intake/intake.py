@@ -169,7 +169,7 @@ class Intake:
         if (seconds := self._clock() - self._busy_since) > TURN_SECONDS:
             return f"intake hangs: it has been at one turn for {seconds:.0f} s"
         if (seconds := self.silence) > WALK_SECONDS and self.waits_for() is None:
-            return f"the walk through the inboxes hangs, and the observer with it, for {seconds:.0f} s"
+            return f"the walk through the inboxes hangs: nothing has moved there for {seconds:.0f} s"
         return None
 
     @property
