@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 2.0
 """How often the dispatcher turns while there is work."""
-IDLE_LOOK_SECONDS = 4.0
+IDLE_LOOK_SECONDS = 5.0
 """The same while there is nothing to do: an idle machine is woken less than once a second by all of us together."""
 CALM_AFTER = 70.0
 """After so many seconds without news only the look for news is taken: what is told of the last minute has been told."""
