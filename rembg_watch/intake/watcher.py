@@ -3,7 +3,7 @@
 What is done without of watchdog, as measured on 7.1.0:
 
 - Its default mask: with that our own reads come back as events, and with thousands of folders it never comes to rest.
-- Its queues and the thread of each inbox behind them, which cost a photo three times what reading its event does.
+- Its queues and the thread of each inbox behind them, which cost a photo several times what reading its event does.
   What the reader hears is told at once, by appending: an exception there would end all hearing, and its time is
   everybody's.
 - Its delay for pairing the two halves of a rename, 0.5 s for every event behind a move out of the tree. The second half
