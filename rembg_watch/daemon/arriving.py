@@ -37,7 +37,7 @@ def enqueue(arrivals: Iterable[Arrival], config: Config, store: JobStore) -> boo
             log.warning("job.refused", **where, code=arrival.refusal.code, reason=arrival.refusal.message)
         elif outcome is Accepted.ADOPTED:
             log.info("job.adopted", **where, output=printable(arrival.adopt or ""))
-        else:
+        elif outcome is not Accepted.KNOWN:
             log.debug("job.queued", **where, outcome=outcome.value)
     return any(arrival.tidy for arrival in with_wishes)
 

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from rembg_watch.jobs.outputs import Outputs
     from rembg_watch.jobs.store import JobStore
 
+FAILED_SECONDS = 1.0
+"""The sleep after a turn that failed."""
 SPARE = 2
 """For so many requests in flight there is one more worker, who reads the next photo or delivers an answer."""
 TURN_SECONDS = 60.0
@@ -213,10 +215,10 @@ class Dispatcher:
                     self._on_turn()
                     return
                 log.error("state.trouble", reason=error.message, hint=error.hint)
-                self._rest.wait(1.0)
+                self._rest.sleep(FAILED_SECONDS)
             except Exception:
                 log.exception("dispatch.loop_failed", hint="it goes on")
-                self._rest.wait(1.0)
+                self._rest.sleep(FAILED_SECONDS)
 
     def _turn_around(self) -> None:
         self._on_turn()

@@ -57,7 +57,7 @@ class RequestLine:
                 self._freed.notify()
 
     def _take(self) -> float:
-        """Take a place if one is free and it is time; else give the seconds after which to look again."""
+        """Take a place if one is free and it is time; else give the seconds to the next look. Under the lock."""
         if self._in_flight >= self._places:
             return _LOOK_AGAIN
         delay = self._pace.take(self._clock())

@@ -45,7 +45,7 @@ class Rest:
         """Give how long to sleep where nothing is known to be due."""
         return LOOK_SECONDS if busy else CALM_SECONDS if self._is_calm() else IDLE_LOOK_SECONDS
 
-    def sleep(self, seconds: float, has_news: Callable[[], bool]) -> None:
+    def sleep(self, seconds: float, has_news: Callable[[], bool] = lambda: False) -> None:
         """Sleep for so long, or until woken, or until ``has_news``, which is asked every few seconds."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
@@ -54,10 +54,6 @@ class Rest:
                 self.stirred()
                 break
         self._bell.clear()
-
-    def wait(self, seconds: float) -> None:
-        """Sleep after a failed turn."""
-        self._bell.wait(seconds)
 
     def _is_calm(self) -> bool:
         return time.monotonic() - self._stirred > CALM_AFTER

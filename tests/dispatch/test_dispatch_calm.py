@@ -8,6 +8,7 @@ import pytest
 
 from rembg_watch.dispatch import dispatcher, rest
 from rembg_watch.dispatch.dispatcher import Dispatcher
+from rembg_watch.errors import StateError
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.model import Arrival, Version
 from rembg_watch.jobs.store import JobStore
@@ -87,3 +88,18 @@ def test_a_calm_dispatcher_is_well(calm, monkeypatch):
     beat = calm.dispatcher.beat
     until(lambda: calm.dispatcher.beat > beat)
     assert calm.dispatcher.unwell() is None
+
+
+def test_a_turn_that_fails_is_not_tried_again_at_once(bench, calm, monkeypatch):
+    """Though somebody woke it before: a database that can't be written would fill the journal otherwise."""
+    failed = []
+
+    def fail():
+        failed.append(time.monotonic())
+        raise StateError("the disk is full", "Make room.")
+
+    monkeypatch.setattr(dispatcher, "FAILED_SECONDS", 0.2)
+    monkeypatch.setattr(calm.dispatcher, "_turn_around", fail)
+    calm.dispatcher.wake()
+    until(lambda: len(failed) >= 5)
+    assert failed[4] - failed[1] >= 0.5
