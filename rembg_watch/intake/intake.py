@@ -266,7 +266,7 @@ class Intake:
                     self._gate.undecided(order)
             case Wanted(name, path):
                 for wanted in self._patrol.inboxes:
-                    if wanted.name == name:
+                    if wanted.name == name and not wanted.gone:
                         self._gate.offer(wanted, path, How.WRITTEN)
 
     # -- the decoding thread

@@ -74,7 +74,8 @@ class Patrol:
         self._roots = Roots(post_news, self._on_overflow, self._stop.wait, self._bell, clock=clock, rounds=rounds)
         self._rescan = False
         self._overflowed = False
-        self._new_folders: list[Folder] | None = None
+        self._wanted = self.inboxes
+        """What is to be looked after, from the next round on."""
         self._told: list[RootStatus] = []
 
     # -- from other threads
@@ -85,8 +86,24 @@ class Patrol:
         self._bell.ring()
 
     def replace_folders(self, folders: Iterable[Folder]) -> None:
-        """Look after these folders from now on."""
-        self._new_folders = list(folders)
+        """Look after these folders from now on: what is decided from here on is by their settings. For one thread."""
+        wanted: list[Inbox] = []
+        before = {inbox.name: inbox for inbox in self._wanted}
+        for new in inboxes_of(folders):
+            old = before.get(new.name)
+            if (
+                old is not None
+                and old.root == new.root
+                and (old.folder.watch, old.folder.recursive) == (new.folder.watch, new.folder.recursive)
+            ):
+                old.nested, old.folder = new.nested, new.folder
+                wanted.append(old)
+            else:
+                wanted.append(new)
+        for inbox in set(self._wanted).difference(wanted):
+            inbox.gone = True
+            self._post(Left(inbox))
+        self._wanted = wanted
         self._bell.ring()
 
     def visit(self, inbox: Inbox, directory: str, how: How, *, recursive: bool) -> None:
@@ -136,8 +153,8 @@ class Patrol:
 
     def _round(self) -> None:
         self.busy_since = self._clock()
-        if self._new_folders is not None:
-            self._take_new_folders()
+        if self.inboxes is not self._wanted:
+            self._take_wanted()
         self._roots.prepare()
         for inbox in self.inboxes:
             self.visiting = inbox
@@ -258,25 +275,9 @@ class Patrol:
 
     # -- a new config
 
-    def _take_new_folders(self) -> None:
-        folders, self._new_folders = self._new_folders, None
-        kept: list[Inbox] = []
-        before = {inbox.name: inbox for inbox in self.inboxes}
-        for new in inboxes_of(folders or []):
-            old = before.get(new.name)
-            if (
-                old is not None
-                and old.root == new.root
-                and (old.folder.watch, old.folder.recursive) == (new.folder.watch, new.folder.recursive)
-            ):
-                old.folder, old.nested = new.folder, new.nested
-                kept.append(old)
-            else:
-                kept.append(new)
-        for inbox in set(self.inboxes).difference(kept):
-            inbox.gone = True
+    def _take_wanted(self) -> None:
+        before, self.inboxes = self.inboxes, self._wanted
+        for inbox in set(before).difference(self.inboxes):
             self._roots.forget(inbox)
-            self._post(Left(inbox))
         self._roots.take_unmounted()
-        self.inboxes = kept
         self._rescan = True
