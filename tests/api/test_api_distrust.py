@@ -107,7 +107,7 @@ def test_drips_are_bounded(part):
 
     started = time.monotonic()
     verdict = failure(script, read_timeout=0.5)
-    assert 0.9 < time.monotonic() - started < 5
+    assert 0.9 < time.monotonic() - started < 60
     assert (verdict.code, verdict.charge) == ("timeout", Charge.POSSIBLY)
 
 

@@ -71,7 +71,7 @@ def test_nobody_waits_for_a_look_that_hangs(place, sandbox, run_daemon):
     daemon = run_daemon(place.write())
     began = time.monotonic()
     assert daemon.stop() == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15  # the call would wait for 30 s
     assert [event["event"] for event in daemon.events() if event["level"] in {"warning", "error"}] == []
 
 

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -115,11 +114,9 @@ def test_others_are_not_opened(inbox, elsewhere, pic):
         if os.getuid() == 0:
             os.mknod(inbox / "null.jpg", 0o020666, os.makedev(1, 3))
             names.append("null.jpg")
-        began = time.monotonic()
         for name in [*names, "socket.jpg"]:
             with pytest.raises(NotAFile):
                 look(str(inbox / name), 1.0)
-        assert time.monotonic() - began < 1
     with pytest.raises(Gone):
         look(str(inbox / "nothing.jpg"), 1.0)
 

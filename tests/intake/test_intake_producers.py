@@ -129,28 +129,23 @@ def test_a_file_written_in_several_openings_is_taken_whole(desk, inbox, running,
     assert [arrival.version.size for arrival in desk.arrivals] == [len(data)]
 
 
-def test_moved_in_files_are_fast(desk, inbox, running, move_in, pic, until):
-    """From the move to the hand-over it takes some 20 to 40 ms, also while other files are being moved out."""
-    with running(inbox):
-        took = []
+def test_moved_in_files_do_not_wait_for_settle(desk, inbox, folder_for, running, move_in, pic, until):
+    """A file that was moved in is handed over at once, also while others are being moved out: it is whole already."""
+    with running(folder_for(inbox, settle=3600.0)):
         for number in range(15):
             if number:
                 (inbox / f"{number - 1}.jpg").unlink()
-            began = time.monotonic()
             move_in(pic(seed=number), inbox / f"{number}.jpg")
             until(lambda name=f"{number}.jpg": name in desk.times)
-            took.append(desk.times[f"{number}.jpg"] - began)
-    # The goal is 40 ms; the bound leaves room for a busy machine, and is far below any settle time.
-    assert sorted(took)[len(took) // 2] < 0.15
 
 
-def test_closed_files_wait_no_longer_than_settle(desk, inbox, running, pic, until):
-    """A file that was written and closed is handed over when it was quiet for the settle time, and soon after it."""
+def test_closed_files_wait_for_settle(desk, inbox, running, pic, until):
+    """A file that was written and closed is handed over when it was quiet for the settle time, and not before."""
     with running(inbox):
         (inbox / "photo.jpg").write_bytes(pic())
         closed = time.monotonic()
         until(lambda: desk.arrivals)
-    assert 0.45 < desk.times["photo.jpg"] - closed < 1.0
+    assert desk.times["photo.jpg"] - closed > 0.45
 
 
 def test_unfinished_and_foreign_files_are_never_sent(desk, inbox, elsewhere, running, pic, until):
