@@ -77,12 +77,19 @@ class _Inotify(InotifyFD):
         super().__init__()
         self._on_overflow = on_overflow
         self._on_end = on_end
+        self._has_ended = False
 
     def run(self) -> None:
         try:
             super().run()
         finally:
+            self._has_ended = True
             self._on_end()
+
+    @property
+    def reads(self) -> bool:
+        """Tell whether it reads. ``is_alive`` would say so also to those who look as they are told of its end."""
+        return self.is_alive() and not self._has_ended
 
     def handle_event(self, event: InotifyEvent) -> None:
         super().handle_event(event)
@@ -202,7 +209,7 @@ class Watcher:
     @property
     def alive(self) -> bool:
         """Tell whether the thread that reads events is alive. (It stays so when an inbox is gone.)"""
-        return self._inotify is not None and self._inotify.is_alive()
+        return self._inotify is not None and self._inotify.reads
 
     def watch(self, inbox: Inbox) -> None:
         """Watch the root of an inbox, or watch it anew; what is in it follows with :meth:`watch_folder`.

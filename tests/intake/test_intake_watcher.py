@@ -169,6 +169,16 @@ def test_a_real_overflow_is_told(heard, inbox, watching, until):
     assert watcher.alive
 
 
+def test_its_end_is_told_when_it_counts_as_dead():
+    """Whoever is woken by the end of the reader, and looks at once, sees it dead: there is no second call."""
+    seen = []
+    watcher = Watcher(lambda _: None, lambda: None, lambda: seen.append(watcher.alive))
+    watcher.start()
+    assert watcher.alive
+    watcher.stop()
+    assert seen == [False]
+
+
 def test_what_cannot_be_watched_is_an_error(inbox, watching):
     """A root that is not there can't be watched, and that is said."""
     watcher, place = watching(inbox)
