@@ -107,7 +107,8 @@ class Photo(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        self._file.close()
+        if hasattr(self, "_file"):  # what could not be opened is closed by Python as well
+            self._file.close()
         super().close()
 
     def __enter__(self) -> Self:

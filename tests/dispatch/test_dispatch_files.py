@@ -90,6 +90,13 @@ def test_what_can_not_be_sent_is_told_by_its_kind(bench, pic):
         Photo(_job(bench, "c.bmp", pic(size=(10001, 1), form="BMP")))
 
 
+def test_what_could_not_be_opened_is_closed_without_an_error():
+    """Python closes such a file too when it takes it away, and says on stderr what goes wrong there."""
+    photo = Photo.__new__(Photo)
+    photo.close()
+    assert photo.closed
+
+
 def test_an_owned_place_is_replaced_and_a_foreign_one_never(bench, pic):
     """The source's own output is its place again; what belongs to others, or to nobody we know, is left alone."""
     targets = Targets(bench.outputs)
