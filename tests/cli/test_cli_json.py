@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from rembg_watch.jobs.board import PAUSE
 from rembg_watch.jobs.model import Hold, Unready
@@ -48,6 +50,8 @@ def busy(place):
         ("jobs list --json", [("jobs", "list")]),
         ("credits --json", [("credits",), ("credits", "--cycles"), ("credits", "--month", "2026-03")]),
         ("credits report --json", [("credits", "report")]),
+        ("check --json", [("check",)]),
+        ("drain --dry-run --json", [("drain", "--dry-run")]),
     ],
 )
 def test_every_key_is_explained(busy, heading, commands):
@@ -61,6 +65,27 @@ def test_every_key_of_a_job_is_explained(busy):
     """Those that it shares with the list stand there."""
     shown = busy.run("jobs", "show", 2, "--json").json
     assert keys(shown) - explained("jobs show ID --json") - explained("jobs list --json") == set()
+
+
+def test_every_key_of_a_drain_is_explained(busy):
+    """One that has something to tell of each: what is held, what was left alone, which inbox can't be read."""
+    (busy.shoes / "x.tmp").write_bytes(b"half")
+    busy.bags.rmdir()
+    with busy.spawn("drain", "--json") as process:
+        shown = json.loads(process.communicate(timeout=60)[0])
+    assert shown["holds"]
+    assert shown["left"]
+    assert shown["unreadable"]
+    assert keys(shown) - explained("drain --json") == set()
+
+
+def test_every_key_of_a_removal_is_explained(busy):
+    """Of a picture that is done, and of one that is not."""
+    Image.new("RGB", (60, 40), "white").save(busy.root / "shoe.jpg")
+    (busy.root / "bad.jpg").write_text("no picture")
+    shown = busy.run("remove", busy.root / "shoe.jpg", busy.root / "bad.jpg", "--json").json
+    assert [note["ok"] for note in shown] == [True, False]
+    assert keys(shown) - explained("remove --json") == set()
 
 
 def test_no_key_is_explained_that_does_not_exist(busy):
