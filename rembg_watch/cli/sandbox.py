@@ -96,7 +96,7 @@ def command(
     seed: int | None,
     as_json: bool,
 ) -> None:
-    r"""Serve the RemBG.com API on 127.0.0.1, with credits that go down and faults on request.
+    """Serve the RemBG.com API on 127.0.0.1, with credits that go down and faults on request.
 
     It cuts out with a border-colour flood fill, which is good enough for a product on a plain backdrop. Nothing leaves
     this machine. /_sandbox/ shows what it has seen.
@@ -109,7 +109,7 @@ def command(
       reset-before reset-after stall stall-charged stall-body slow
       truncate short garbage empty endless wrong-length gzip-bomb
       wrong-format wrong-size shrunk
-    """
+    """  # noqa: D301 - click takes the character itself for "as it stands"
 
     def on_request(received: Received) -> None:
         left = sandbox.credits_left
