@@ -7,10 +7,12 @@ idle long enough for the server to be closing them.
 
 from __future__ import annotations
 
+import http
 import http.client
 import io
 import select
 import socket
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -111,6 +113,20 @@ class _PacedBytes(io.RawIOBase):
         super().close()
 
 
+class _Answer(http.client.HTTPResponse):
+    """The final answer. http.client passes over "100 Continue" only; it would take a "103 Early Hints" for the answer,
+    and leave the true one in the connection, for the next photo.
+    """
+
+    def begin(self) -> None:
+        super().begin()
+        while 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            self.headers = self.msg = None  # type: ignore[assignment]  # as before the first look
+            super().begin()
+        if self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            self.will_close = True  # what comes after it is no HTTP
+
+
 class _Reporting(HTTPConnection):
     """A connection that tells the thread's exchange what becomes of its request."""
 
@@ -150,7 +166,7 @@ class _Reporting(HTTPConnection):
             exchange.sent = True
 
     def response_class(self, sock: Any, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:  # type: ignore[override]
-        response = http.client.HTTPResponse(sock, *args, **kwargs)
+        response = _Answer(sock, *args, **kwargs)
         paced = _PacedBytes(response.fp.detach(), sock, _of_this_thread.exchange, self)
         response.fp = io.BufferedReader(paced, BUFFER)
         return response
@@ -166,7 +182,12 @@ class _Reporting(HTTPConnection):
 
 
 class _ReportingTls(_Reporting, HTTPSConnection):
-    pass
+    def send(self, data: Any) -> None:
+        try:
+            super().send(data)
+        except ssl.SSLEOFError:
+            # TLS' own word for a broken pipe, after which urllib3 reads what the server had to say.
+            raise BrokenPipeError("the server hung up before it had the whole photo") from None
 
 
 class _Pool(HTTPConnectionPool):

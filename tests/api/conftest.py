@@ -44,19 +44,32 @@ def certificate(tmp_path_factory):
 
 
 @pytest.fixture
-def tls_server(certificate):
+def over_tls(certificate):
+    """Let a script of bare sockets speak TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+
+    def wrapped(script):
+        def run(connection, number):
+            with context.wrap_socket(connection.socket, server_side=True) as secure:
+                connection.socket = secure
+                connection._file = secure.makefile("rb")
+                script(connection, number)
+
+        return run
+
+    return wrapped
+
+
+@pytest.fixture
+def tls_server(over_tls):
     png = picture("PNG", (80, 60))
 
     def script(connection, number):
-        with context.wrap_socket(connection.socket, server_side=True) as secure:
-            connection.socket = secure
-            connection._file = secure.makefile("rb")
-            while True:
-                connection.read_request()
-                connection.answer(png)
+        while True:
+            connection.read_request()
+            connection.answer(png)
 
-    with RawServer(script) as server:
+    with RawServer(over_tls(script)) as server:
         server.url = server.url.replace("http:", "https:")
         yield server

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import threading
 
 import pytest
-from api_raw_server import RawServer, until
+from api_raw_server import RawServer, picture, until
 from api_sending import JPEG, KEY, PNG, client, good, send
+from PIL import Image
 
 from rembg_watch.api import exchange as wire
 from rembg_watch.api.client import RembgClient
 from rembg_watch.api.verdict import Charge
-from rembg_watch.errors import AnswerLost, ServiceDown
+from rembg_watch.errors import AnswerLost, BadAnswer, ServiceDown
 
 
 def test_connections_are_reused():
@@ -66,6 +68,41 @@ def test_dead_connection_is_not_replaced_where_all_was_sent():
         with pytest.raises(AnswerLost):
             send(one)
         assert server.connections == 1
+
+
+@pytest.mark.parametrize("interim", ["102 Processing", "103 Early Hints"])
+def test_interim_answers_are_no_answers(interim):
+    """After an interim answer the final one is waited for: it is not left for the next photo of the connection."""
+
+    def script(connection, number):
+        for width in (10, 11):
+            connection.read_request()
+            connection.send(f"HTTP/1.1 {interim}\r\nLink: </x>\r\n\r\n".encode() * 2)
+            connection.answer(picture("PNG", (width, 9)))
+
+    with RawServer(script) as server, client(server) as one:
+        for width in (10, 11):
+            sink = io.BytesIO()
+            send(one, sink=sink)
+            assert Image.open(sink).size == (width, 9)
+        assert server.connections == 1
+
+
+def test_connection_that_changed_its_protocol_is_not_used_again():
+    """A 101, which nobody asked for, ends the connection: what comes after it answers no photo."""
+
+    def script(connection, number):
+        if number == 1:
+            connection.read_request()
+            connection.send(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+            connection.server.ended.wait(20)
+        good(connection, number)
+
+    with RawServer(script) as server, client(server) as one:
+        with pytest.raises(BadAnswer):
+            send(one)
+        assert send(one).status == 200
+        assert server.connections == 2
 
 
 def test_many_threads_share_one_client():

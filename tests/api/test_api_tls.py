@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 
 import pytest
-from api_raw_server import picture
+from api_raw_server import RawServer, picture
 
 from rembg_watch.api.client import RembgClient
 from rembg_watch.api.options import Options
 from rembg_watch.api.verdict import About, Charge
-from rembg_watch.errors import ServiceDown
+from rembg_watch.errors import ImageRejected, ServiceDown
 
 JPEG = picture("JPEG", (80, 60), "white")
 
@@ -44,3 +44,19 @@ def test_tls_with_the_bundle_of_the_environment(tls_server, certificate, monkeyp
     assert len(tls_server.requests) == 6
     with pytest.raises(ServiceDown, match="CA bundle"):
         RembgClient("k", url=tls_server.url, usage_url=tls_server.url)
+
+
+def test_early_answer_over_tls(over_tls, certificate, monkeypatch):
+    """What the server says before it hangs up on a photo that is still going out is read over TLS too."""
+
+    def script(connection, number):
+        connection.read_head()
+        connection.answer(b"", status="413 Too Large")
+        connection._file.read(1_000_000)  # so that the answer has arrived before the connection breaks
+
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate / "cert.pem"))
+    with RawServer(over_tls(script)) as server:
+        url = server.url.replace("http:", "https:")
+        with RembgClient("k", url=url, usage_url=url) as client, pytest.raises(ImageRejected) as caught:
+            client.remove(JPEG + bytes(40_000_000))
+    assert (caught.value.verdict.code, caught.value.verdict.charge) == ("too-big", Charge.NOT_CHARGED)
