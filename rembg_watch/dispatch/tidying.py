@@ -10,7 +10,7 @@ import structlog
 
 from rembg_watch.delivery import tidy as sources
 from rembg_watch.errors import SourceChanged, SourceError, TargetError
-from rembg_watch.jobs.model import Tidy
+from rembg_watch.jobs.model import State, Tidy
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
@@ -45,16 +45,23 @@ class Tidying:
         now = time.monotonic()
         if now < self._next:
             return
+        self._next = now + TIDY_SECONDS  # should anything go wrong below, the next turns are for other work
         jobs = self._store.untidy(self._after, AT_ONCE)
         done = False
         for job in jobs:
             folder = self._config().folder(job.folder)
-            if folder is not None and job.tidy is not None:
-                done = tidy_source(self._store, job, folder, job.tidy) is None or done
+            if folder is None:
+                continue
+            # As the folder says now: what waits for an archive or for a deletion may be meant to stay by now.
+            what = wish(folder, failed=job.state is State.FAILED)
+            if what is None:
+                self._store.leave_source(job)
+            done = what is None or tidy_source(self._store, job, folder, what) is None or done
         full = len(jobs) == AT_ONCE
         # From where this page ended, so that a hundred sources that can't be tidied don't stand before all others.
         self._after = jobs[-1].id if full else 0
-        self._next = now if full and done else now + TIDY_SECONDS
+        if full and done:
+            self._next = now
 
 
 def wish(folder: Folder, *, failed: bool) -> Tidy | None:

@@ -183,6 +183,10 @@ class JobStore(ClaimedJobs):
             lambda connection: connection.execute("UPDATE jobs SET tidy = NULL, current = 0 WHERE id = ?", (job.id,))
         )
 
+    def leave_source(self, job: Job) -> None:
+        """Commit that the job's source stays in the inbox after all: it is known there, and no new job."""
+        self._db.write(lambda connection: connection.execute("UPDATE jobs SET tidy = NULL WHERE id = ?", (job.id,)))
+
     def take_back(self, now: float) -> list[Job]:
         """Queue the jobs that a dead process had claimed, and give them as they were found.
 

@@ -10,6 +10,8 @@ from contextlib import suppress
 import pytest
 from daemon_photos import number_in, photo
 
+from rembg_watch.errors import SourceError
+
 
 @pytest.fixture
 def tmpfs(tmp_path):
@@ -168,3 +170,47 @@ def test_an_archive_that_is_gone_keeps_the_source(place, sandbox, impatient, mon
         place.wait_until(lambda: not source.exists())
     assert sorted(path.name for path in (place.root / "archive").iterdir()) == ["a.jpg", "b.jpg"]
     assert sandbox.charged == 2
+
+
+@pytest.mark.parametrize("now", ["keep", "delete"])
+def test_a_new_wish_for_sources_counts_for_those_that_wait(place, sandbox, impatient, monkeypatch, now):
+    """What waited for an archive is done as the folder says after a reload, and never stops the photos that come."""
+    monkeypatch.setattr("rembg_watch.dispatch.tidying.TIDY_SECONDS", 0.05)
+    place.folder.update(on_success="archive", archive=str(place.root / "archive"))
+    with place.daemon() as daemon:
+        (place.root / "archive").rename(place.root / "away")
+        source = place.drop("a.jpg", photo(22))
+        place.settled(1)
+        place.wait_until(daemon.store.untidy)
+        del place.folder["archive"]
+        place.folder["on_success"] = now
+        place.reload(daemon)
+        place.drop("b.jpg", photo(23))
+        place.settled(2)
+        place.wait_until(lambda: not daemon.store.untidy())
+        assert source.exists() == (now == "keep")
+    assert sandbox.charged == 2
+
+
+def test_what_was_to_be_deleted_and_is_to_stay_by_now_stays(place, sandbox, monkeypatch):
+    """A deletion that had to wait is not made up for after the config says that photos are kept."""
+    monkeypatch.setattr("rembg_watch.dispatch.tidying.TIDY_SECONDS", 0.05)
+    monkeypatch.setattr("rembg_watch.delivery.tidy.delete", _not_now)
+    place.folder["on_success"] = "delete"
+    with place.daemon() as daemon:
+        source = place.drop("a.jpg", photo(24))
+        place.settled(1)
+        place.folder["on_success"] = "keep"
+        place.reload(daemon)
+        monkeypatch.undo()
+        daemon.dispatcher.tidy_now()
+        place.wait_until(lambda: not daemon.store.untidy())
+        assert source.exists()
+        daemon.intake.rescan_now()
+        place.drop("b.jpg", photo(25))
+        place.settled(2)
+    assert sandbox.charged == 2
+
+
+def _not_now(*_, **__):
+    raise SourceError("the inbox does not allow it", "Let this user write there.")
