@@ -133,6 +133,7 @@ class Patrol:
                     log.exception("intake.patrol_failed", hint="it goes on; everything is scanned to be sure")
                     self._rescan = True
                     self._stop.wait(1.0)
+                    continue
                 self._sleep()
         finally:
             self._roots.close()

@@ -86,9 +86,9 @@ def scan(
             continue
         first = False
         summary.folders += 1
-        known = store.known_versions(inbox.name, current)
         prefix = f"{current}/" if current else ""
         with entries:
+            known = store.known_versions(inbox.name, current)
             folders: list[str] = []
             yield from _files(inbox, entries, prefix, known, folders, summary, listed, on_known)
         if recursive and inbox.folder.recursive:
