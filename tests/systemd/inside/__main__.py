@@ -34,6 +34,7 @@ def main() -> None:
     starting.refused_starts()
     starting.start_waits_for_ready()
     starting.key_stays_secret()
+    starting.check_runs_as_the_services_user()
     starting.wrong_key_is_told()
     working.shared_folders()
     starting.quicker()

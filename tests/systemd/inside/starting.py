@@ -82,6 +82,13 @@ def key_stays_secret() -> None:
     check("it is the key that the API takes", known and api()["usage_calls"], service.status())
 
 
+def check_runs_as_the_services_user() -> None:
+    """As docs/systemd.md says it, in the shell that root has after a login."""
+    typed = "REMBG_API_KEY=$(cat /etc/rembg-watch/key) runuser -u rembg-watch -- rembg-watch check"
+    result = run("env", "-C", "/root", "HOME=/root", "sh", "-c", f"{typed} -c /etc/rembg-watch/config.yaml")
+    check("check runs as the service's user, with the key", result.returncode == 0, result.stdout + result.stderr)
+
+
 def wrong_key_is_told() -> None:
     right = (ETC / "key").read_text()
     (ETC / "key").write_text("sk-mistyped-0123456789\n")
