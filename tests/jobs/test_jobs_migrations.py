@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from jobs_facts import facts, put
 
 from rembg_watch.errors import StateError
 from rembg_watch.jobs import migrations
@@ -15,14 +16,6 @@ from rembg_watch.jobs.model import Arrival, Version
 from rembg_watch.jobs.store import JobStore
 
 ROOT = Path(__file__).parents[2]
-
-
-def facts(database):
-    return [key for (key,) in database.read("SELECT key FROM facts ORDER BY rowid")]
-
-
-def put(key):
-    return lambda connection: connection.execute("INSERT INTO facts VALUES (?, '1', 0)", (key,))
 
 
 def test_two_processes_that_start_at_once_make_one_schema(tmp_path):
