@@ -10,13 +10,15 @@ What is done without of watchdog, as measured on 7.1.0:
   comes right behind the first, so the first is told at once and remembered.
 - Its first walk: a folder is watched when a scan is about to read it. The walk would read a million names for the
   folders among them, and the scan behind it once more.
+- Its memory of folders that were moved out: it would take the watch of one for that of the next folder of its name, and
+  the end of the two watches in an unexpected order ends its thread.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-import warnings
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,7 +33,7 @@ from rembg_watch.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from watchdog.observers.inotify_c import InotifyEvent
+    from watchdog.observers.inotify_c import CallbackId, InotifyEvent, WatchCallback, WatchDescriptor
 
     from rembg_watch.intake.inbox import Inbox
 
@@ -100,6 +102,16 @@ class _Inotify(InotifyFD):
     def descriptor(self) -> int:
         return self._inotify_fd
 
+    def _add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
+        # watchdog would warn of a folder that is added twice, as one is that was made while its parent was being added,
+        # and keep one that can't be read as watch -1, for good.
+        watch = self._get_or_create_watch(path, mask)
+        if watch.wd < 0:
+            del self._watch_for_wd[watch.wd]
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        watch.callbacks[id_] = callback
+        return watch.wd
+
 
 class _Teller(InotifyMoveEventGrouper):
     """Stands where watchdog would queue events for another thread: it turns them into news at once."""
@@ -164,11 +176,32 @@ class _Group(InotifyWatchGroup):
                 self._is_active = False
             return
         super().on_event(event)
-        if event.is_moved_to and event.is_directory and self.is_recursive:
-            self._tell_what_came_with(event)
+        if event.is_directory and self.is_recursive:
+            if event.is_moved_from:
+                self._forget(event)
+            elif event.is_moved_to and self._source_for_move(event.cookie) is None:
+                self._tell_what_came_with(event)
+
+    def _forget(self, folder: InotifyEvent) -> None:
+        """End the watches of a folder that was moved: it may be gone for good, and is else watched where it went."""
+        with self._lock:
+            if (path := self._build_event_source_path(folder)) is not None:
+                below = path + b"/"
+                watches = self._active_callbacks_by_watch.items()
+                self._remove_callbacks([wd for wd, at in watches if at == path or at.startswith(below)])
+
+    def _move_watches(self, _source: bytes, _target: bytes) -> bool:
+        return False  # by now the name may be another folder's
+
+    def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
+        # A watch may end after another one has taken its path, and after that one's end: a folder that is deleted while
+        # somebody has it open goes when it is closed.
+        path = self._active_callbacks_by_watch.pop(wd, None)
+        if path is not None and self._active_callbacks_by_path.get(path) == wd:
+            del self._active_callbacks_by_path[path]
 
     def _tell_what_came_with(self, folder: InotifyEvent) -> None:
-        """Tell what is in a folder that was moved, too: the scan that is to come may have to wait for a dead disk."""
+        """Tell what is in a folder that was moved in: the scan that is to come may have to wait for a dead disk."""
         with self._lock:
             path = self._build_event_source_path(folder)
             for event in self._recursive_simulate(path) if path else ():
@@ -194,8 +227,6 @@ class Watcher:
 
     def start(self) -> None:
         """Start without any inbox. Raises OSError where no inotify instance is to be had."""
-        # Folders that are made while their parent is being added are added twice, which is harmless.
-        warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
         self._inotify = _Inotify(self._on_overflow, self._on_end)
         self._inotify.start()
 
