@@ -1,0 +1,109 @@
+"""Which files are sent, with which options, and in what order; and what is said of those that are not."""
+
+from __future__ import annotations
+
+import os
+
+from daemon_photos import corner_of, photo
+
+JUNK = {
+    "note.txt": b"hello",
+    ".hidden.jpg": photo(1),
+    "~lock.jpg": photo(2),
+    "photo.jpg.part": photo(3),
+    "photo.jpg.crdownload": photo(4),
+    "Thumbs.db": b"\0" * 100,
+    "photo.jpg~": photo(5),
+}
+
+
+BAD = {
+    "empty.jpg": b"",
+    "text.jpg": b"this is not a picture at all, whatever its name says\n" * 10,
+    "animation.png": b"GIF89a" + bytes(200),
+    "half.jpg": photo(6, size=(300, 200))[:-400],
+    "half.png": photo(7, "png", size=(300, 200))[:-100],
+}
+
+
+def test_what_must_not_be_sent_is_not_sent_and_says_why(place, sandbox, hurried):
+    """Half-written, aborted, empty, junk-named and other files: never sent, and each shows up with its reason."""
+    place.settings["folders"][0]["settle"] = 0.1
+    with place.daemon() as daemon:
+        for name, data in (JUNK | BAD).items():
+            (place.inbox / name).write_bytes(data)
+        (place.root / "secret.jpg").write_bytes(photo(9))
+        (place.inbox / "link.jpg").symlink_to(place.root / "secret.jpg")
+        os.mkfifo(place.inbox / "fifo.jpg")
+        place.drop("good.jpg", photo(10))
+        expected = set(JUNK) | set(BAD) | {"being written.jpg", "link.jpg", "fifo.jpg"}
+
+        def shown():
+            reasons = {job.path: job.message for job in place.jobs().values() if job.state == "failed"}
+            waiting = daemon.intake.unready()
+            reasons |= {file.path: file.reason for file in waiting}
+            refused = {"empty.jpg", "text.jpg", "animation.png"} <= set(place.jobs())
+            return reasons if refused and expected <= set(reasons) else None
+
+        with (place.inbox / "being written.jpg").open("wb") as open_file:
+            open_file.write(photo(8)[:500])
+            open_file.flush()
+            reasons = place.wait_until(shown, 25, lambda: (place.states(), daemon.intake.unready()))
+            daemon._publish(last=True)
+            listed = place.cli_json("jobs", "list", "--limit", "100")
+            status = place.cli_json("status")
+        told = {job["path"]: job["message"] for job in listed["jobs"] if job["state"] == "failed"}
+        told |= {file["path"]: file["reason"] for file in listed["not_jobs_yet"]}
+        assert expected <= set(told)
+        assert all(reasons[name] and told[name] for name in expected), reasons
+        assert "link" in told["link.jpg"]
+        assert "GIF" in told["animation.png"]
+        assert "0 bytes" in told["empty.jpg"]
+        assert {"link.jpg", "being written.jpg", "half.jpg"} <= {file["path"] for file in status["not_ready"]}
+    assert sandbox.charged == 1
+    assert len(sandbox.requests) == 1
+    assert place.outputs() == ["good.png"]
+
+
+def test_include_exclude_and_the_longest_subfolder(place, sandbox):
+    """Patterns choose the files in any letter case; the longest matching subfolder chooses the options."""
+    place.settings["profiles"] = {
+        "red": {"format": "png", "bg_color": "red"},
+        "blue": {"format": "png", "bg_color": "blue"},
+    }
+    place.folder.update(
+        include=["*.jpg"],
+        exclude=["drafts/", "*_raw*"],
+        subfolders={"a": "red", "a/b": "blue"},
+        profile={"format": "webp"},
+    )
+    with place.daemon():
+        place.drop("top.JPG", photo(70))
+        place.drop("a/one.jpg", photo(71))
+        place.drop("a/b/two.jpg", photo(72))
+        place.drop("a/bc/three.jpg", photo(73))
+        place.drop("drafts/no.jpg", photo(74))
+        place.drop("x_RAW.jpg", photo(75))
+        place.drop("y.png", photo(76, "png"))
+        place.settled(4)
+        place.wait_until(lambda: place.outputs() == ["a/b/two.png", "a/bc/three.png", "a/one.png", "top.webp"])
+    assert corner_of(place.outbox / "a/one.png") == corner_of(place.outbox / "a/bc/three.png") == (255, 0, 0, 255)
+    assert corner_of(place.outbox / "a/b/two.png") == (0, 0, 255, 255)
+    assert sandbox.charged == 4
+
+
+def test_higher_priorities_go_first(place, sandbox):
+    """With one worker, what lies in the folder of the higher priority is sent before what lay there longer."""
+    urgent, _ = place.add_folder("urgent", priority=10)
+    place.settings["workers"] = 1
+    place.settings["credits"] = {"batch_size": 1}
+    for number in range(6):
+        place.drop(f"low{number}.jpg", photo(80 + number))
+    with place.daemon() as daemon:
+        daemon.board.set_fact("x", 1, 0.0)
+        for number in range(6):
+            place.drop(f"high{number}.jpg", photo(90 + number), urgent)
+        sandbox.set(latency=0.1)
+        place.settled(12)
+    order = [job.path for job in sorted(place.jobs().values(), key=lambda job: job.finished_at)]
+    assert sum("low" in path for path in order[-6:]) >= 4
