@@ -211,6 +211,7 @@ class Patrol:
             return
         if inbox.health is Health.UNREADABLE:
             inbox.health, inbox.message = Health.OK, ""
+            root.identity = None  # what could not be read could not be watched
         root.scanned = True
         root.next_scan = self._clock() + inbox.scan_seconds
         for path, problem in summary.problems:

@@ -134,22 +134,23 @@ class Roots:
             self._table = self._mounts.read()
 
     def _keep_watching(self) -> None:
-        if self._watcher.alive or self._clock() < self._next_start:
+        if self._watcher.alive:
             return
-        if self._watching:
-            log.error("intake.watcher_died", hint="it is started again and everything is scanned")
         was_watching, self._watching = self._watching, False
-        self._next_start = self._clock() + self._rounds.revive
-        self._watcher.stop()
-        try:
-            self._watcher.start()
-            self._watching = True
-        except OSError as error:
-            hint = f"raise {watcher.INSTANCE_SYSCTL}; everything is scanned instead"
-            log.warning("intake.no_inotify", error=str(error), hint=hint)
+        if was_watching:
+            log.error("intake.watcher_died", hint="it is started again and everything is scanned")
+            self._watcher.stop()
+        if self._clock() >= self._next_start:
+            self._next_start = self._clock() + self._rounds.revive
+            try:
+                self._watcher.start()
+                self._watching = True
+            except OSError as error:
+                hint = f"raise {watcher.INSTANCE_SYSCTL}; everything is scanned instead"
+                log.warning("intake.no_inotify", error=str(error), hint=hint)
         if self._watching or was_watching:
             for root in self._roots.values():
-                root.identity = None  # watched anew, then scanned
+                root.identity = None  # watched anew, or scanned for as long as nobody watches
 
     def look(self, inbox: Inbox) -> None:
         """See whether an inbox is there and as it was; what is new or came back is watched, and to be scanned."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from contextlib import ExitStack
 
 import structlog
 
+from rembg_watch.intake.inbox import Health, Mode
 from rembg_watch.intake.intake import Intake
 from rembg_watch.intake.roots import Rounds
 
@@ -51,3 +54,30 @@ def test_a_first_round_that_fails_is_made_again(desk, inbox, folder_for, pic, un
         until(lambda: desk.of("photo.jpg"))
     finally:
         intake.stop()
+
+
+def test_while_nobody_reads_events_everything_is_scanned(desk, inbox, running, pic, until):
+    """The thread that reads events died soon after it was started: until it may be started again, scans find it all."""
+    with running(inbox, rounds=RARE) as intake:
+        intake._patrol._roots._watcher._inotify.stop()
+        until(lambda: intake.roots()[0].mode is Mode.SCAN)
+        (inbox / "photo.jpg").write_bytes(pic())
+        until(lambda: desk.of("photo.jpg"))
+        assert intake.found_by_rescan == 0
+        assert intake.unwell() is None
+
+
+def test_a_root_that_can_be_read_again_is_heard(desk, open_inbox, folder_for, running, pic, until):
+    """It could not be watched while it could not be read: it is as soon as it is read."""
+    open_inbox.chmod(0)
+    with ExitStack() as stack:
+        os.seteuid(65534)  # to root, nothing is closed
+        try:
+            intake = stack.enter_context(running(folder_for(open_inbox, rescan=0.1)))
+            assert intake.roots()[0].health is Health.UNREADABLE
+        finally:
+            os.seteuid(0)
+        until(lambda: open_inbox.stat().st_ino in intake._patrol._roots._watcher.watched_inodes())
+        until(lambda: intake.roots()[0][1:3] == (Health.OK, Mode.EVENTS))
+        (open_inbox / "photo.jpg").write_bytes(pic())
+        until(lambda: desk.of("photo.jpg"))
