@@ -125,7 +125,7 @@ class RembgClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections. Requests under way in other threads end with an error."""
+        """Close the connections that are kept open. Requests under way in other threads go on to their end."""
         self._transport.close()
 
     def send(

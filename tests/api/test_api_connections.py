@@ -1,19 +1,18 @@
-"""Connections to the API: kept, replaced where that is safe, shared by threads, and led through proxies."""
+"""Connections to the API: kept, replaced where that is safe, and shared by threads."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 
 import pytest
 from api_raw_server import RawServer, picture, until
-from api_sending import JPEG, KEY, PNG, client, good, send
+from api_sending import JPEG, PNG, client, good, send
 from PIL import Image
 
 from rembg_watch.api import exchange as wire
-from rembg_watch.api.client import RembgClient
-from rembg_watch.api.verdict import Charge
-from rembg_watch.errors import AnswerLost, BadAnswer, ServiceDown
+from rembg_watch.errors import AnswerLost, BadAnswer
 
 
 def test_connections_are_reused():
@@ -105,6 +104,35 @@ def test_connection_that_changed_its_protocol_is_not_used_again():
         assert server.connections == 2
 
 
+def test_close_closes():
+    """`close` hangs up at once on what is kept open, and lets the request of another thread come to its end."""
+    hung_up, under_way, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def script(connection, number):
+        connection.read_request()
+        if number == 1:
+            under_way.set()
+            assert closed.wait(10)
+            connection.answer(PNG)
+        else:
+            connection.answer(PNG)
+            with contextlib.suppress(ConnectionError):
+                connection.read_head()
+            hung_up.set()
+
+    results = []
+    with RawServer(script) as server, client(server) as one:
+        thread = threading.Thread(target=lambda: results.append(send(one).status))
+        thread.start()
+        assert under_way.wait(10)
+        send(one)
+        one.close()
+        assert hung_up.wait(10)
+        closed.set()
+        thread.join()
+    assert results == [200]
+
+
 def test_many_threads_share_one_client():
     """Eight threads send at once over at most eight connections, and each gets its own answer."""
     with RawServer(good) as server, client(server) as one:
@@ -119,38 +147,3 @@ def test_many_threads_share_one_client():
         assert results == [len(PNG)] * 160
         assert server.connections <= 8
         until(lambda: len(server.requests) == 160)
-
-
-def test_proxies_come_from_the_environment(monkeypatch):
-    """The proxy that the environment names is used, and NO_PROXY is heeded; both are read when the client is made."""
-    with RawServer(good) as proxy:
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
-        monkeypatch.setenv("no_proxy", "")
-        with RembgClient(KEY, url="http://api.invalid/rmbg", usage_url="http://api.invalid/usage") as one:
-            monkeypatch.delenv("http_proxy")
-            send(one)
-        assert proxy.requests[0].startswith(b"POST http://api.invalid/rmbg HTTP/1.1")
-        monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
-        with RembgClient(KEY, url="http://api.invalid/", usage_url="http://api.invalid/") as one:
-            with pytest.raises(ServiceDown) as caught:
-                send(one)
-            assert caught.value.verdict.code == "proxy"
-
-
-def test_tunnels_of_proxies(monkeypatch):
-    """A proxy that refuses the tunnel is named as such, and nothing was charged: the photo never left."""
-
-    def script(connection, number):
-        connection.server.requests.append(connection.read_head())
-        connection.send(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
-
-    with RawServer(script) as proxy:
-        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
-        monkeypatch.setenv("no_proxy", "")
-        one = RembgClient(KEY, url="https://api.invalid/", usage_url="https://api.invalid/")
-        with one, pytest.raises(ServiceDown) as caught:
-            send(one)
-        verdict = caught.value.verdict
-        assert (verdict.code, verdict.charge) == ("proxy", Charge.NOT_CHARGED)
-        assert proxy.requests[0].startswith(b"CONNECT api.invalid:443")
-        assert KEY.encode() not in proxy.requests[0]
