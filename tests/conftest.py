@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import time
 
 import pytest
@@ -61,3 +63,23 @@ def sandbox():
     """The RemBG.com API on loopback, with plenty of credits."""
     with Sandbox(credits=10_000) as running:
         yield running
+
+
+@pytest.fixture
+def mount_at():
+    """Mount on a folder, made if need be, with the words of mount(8) given; everything is unmounted in the end."""
+    mounted = []
+
+    def mount(where, *words):
+        if os.geteuid() != 0 or shutil.which("mount") is None:
+            pytest.skip("mounting takes root")
+        where.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(["mount", *words, where], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
+        mounted.append(where)
+        return where
+
+    yield mount
+    for where in reversed(mounted):
+        subprocess.run(["umount", "--lazy", where], capture_output=True, check=False)  # a test may have done it

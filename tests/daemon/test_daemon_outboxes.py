@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from contextlib import suppress
 
@@ -14,28 +12,9 @@ from rembg_watch.errors import SourceError
 
 
 @pytest.fixture
-def tmpfs(tmp_path):
-    """Mount a tmpfs of so many KiB on a folder; ``again`` mounts it anew with other options."""
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("mounting takes root")
-    mounted = []
-
-    def mount(where, options):
-        where.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "rembg-watch-test", where],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
-        mounted.append(where)
-        return where
-
-    yield mount
-    for where in reversed(mounted):
-        subprocess.run(["umount", "--lazy", where], check=False)
+def tmpfs(mount_at):
+    """Mount a tmpfs on a folder, with these options."""
+    return lambda where, options: mount_at(where, "-t", "tmpfs", "-o", options, "rembg-watch-test")
 
 
 def _fill_up(path):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import traceback
+from itertools import count
 
 import pytest
 
@@ -15,24 +15,10 @@ from rembg_watch.delivery import placing
 
 
 @pytest.fixture
-def mount(tmp_path):
-    """Mount with the arguments given, below a new folder; everything is unmounted in the end."""
-    mounted = []
-
-    def mount_it(*arguments):
-        if os.geteuid() != 0 or shutil.which("mount") is None:
-            pytest.skip("mounting takes root")
-        where = tmp_path / f"mount{len(mounted)}"
-        where.mkdir()
-        done = subprocess.run(["mount", *arguments, where], capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
-        mounted.append(where)
-        return where
-
-    yield mount_it
-    for where in reversed(mounted):
-        subprocess.run(["umount", "--lazy", where], check=True)
+def mount(tmp_path, mount_at):
+    """Mount on a new folder, with the words of mount(8) given."""
+    numbers = count()
+    return lambda *words: mount_at(tmp_path / f"mount{next(numbers)}", *words)
 
 
 @pytest.fixture
