@@ -16,7 +16,7 @@ from rembg_watch.delivery import placing
 
 @pytest.fixture
 def mount(tmp_path, mount_at):
-    """Mount on a new folder, with the words of mount(8) given."""
+    """Mount on a new folder, with the words that the command takes."""
     numbers = count()
     return lambda *words: mount_at(tmp_path / f"mount{next(numbers)}", *words)
 
