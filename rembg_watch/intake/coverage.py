@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -45,9 +47,16 @@ class Coverage:
         self.next_poll = self.next_compare = NEVER
 
     def missing(self, folders: dict[int, str]) -> dict[int, str]:
-        """Give those of ``folders`` that are not watched."""
+        """Give those of ``folders`` that are not watched, but are still there."""
         watched = self.watched() if folders else set()
-        return {inode: path for inode, path in folders.items() if inode not in watched}
+        missing = {}
+        for path in [path for inode, path in folders.items() if inode not in watched]:
+            with suppress(OSError):
+                # Where something is mounted, this is another number than the one that was listed.
+                inode = os.lstat(self.inbox.absolute(path)).st_ino
+                if inode not in watched:
+                    missing[inode] = path
+        return missing
 
     def compare(self, summary: Summary, now: float, pause: Callable[[float], object]) -> None:
         """Compare what a whole scan saw. ``pause`` waits: a folder made during the scan is watched a moment later."""
@@ -73,18 +82,27 @@ class Coverage:
         fresh, self._fresh = self._fresh, {}
         self._folders += len(fresh)
         if self.inbox.mode is not Mode.SCAN and (missing := self.missing(fresh)):
-            self._note(self.unwatched | missing, now)
+            self._note(self.missing(self.unwatched) | missing, now)
 
     def _note(self, missing: dict[int, str], now: float) -> None:
         self.inbox.mode = Mode.BOTH
-        self.inbox.message = limit_advice(len(missing), self._folders)
-        if self.unwatched.keys() != missing.keys():
-            log.warning(
-                "intake.watch_limit",
-                folder=printable(self.inbox.name),
-                unwatched=len(missing),
-                hint=self.inbox.message,
+        closed = [
+            path for path in missing.values() if not os.access(self.inbox.absolute(path), os.R_OK, effective_ids=True)
+        ]
+        if open_ones := len(missing) - len(closed):
+            self.inbox.message = limit_advice(open_ones, self._folders)
+        else:  # what can't be read can't be watched, whatever the limit
+            self.inbox.message = (
+                f"can't read {len(closed)} folders, such as {printable(closed[0])}: let this user read them"
             )
+        if self.unwatched.keys() != missing.keys():
+            if open_ones:
+                log.warning(
+                    "intake.watch_limit",
+                    folder=printable(self.inbox.name),
+                    unwatched=open_ones,
+                    hint=self.inbox.message,
+                )
             self.next_poll = now
         else:
             self.next_poll = min(self.next_poll, now + self.poll)
