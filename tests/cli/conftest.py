@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from cli_environment import environment
 
 from rembg_watch.cli import main
 from rembg_watch.config.load import load_config
@@ -22,7 +21,8 @@ from rembg_watch.jobs.model import Arrival, Charge, How, Output, State, Version
 from rembg_watch.jobs.steering import Steering
 from rembg_watch.jobs.store import JobStore
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Result(NamedTuple):
@@ -129,11 +129,10 @@ class Place:
 
     def spawn(self, *args, **more) -> subprocess.Popen:
         """Start a command in a process of its own."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith("REMBG")}
         return subprocess.Popen(
             [sys.executable, "-m", "rembg_watch", *map(str, args), "-c", str(self.config)],
             cwd=self.root,
-            env={**env, "PYTHONPATH": str(ROOT), **more.pop("env", {})},
+            env=environment(**more.pop("env", {})),
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more},
         )
 

@@ -7,24 +7,20 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from cli_environment import environment
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rembg_watch.cli import findings
 from rembg_watch.cli.findings import Finding, Level
-from rembg_watch.sandbox import Sandbox
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
+
 KEY = "a-key-that-nobody-shows"
-
-
-@pytest.fixture
-def sandbox():
-    with Sandbox() as running:
-        yield running
 
 
 @pytest.fixture
@@ -56,11 +52,9 @@ def check(place: Path, *arguments: str) -> tuple[int, dict[str, list[tuple[str, 
 
 
 def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("REMBG")}
     done = subprocess.run(
         [sys.executable, "-m", "rembg_watch", "check", *arguments],
-        cwd=place, env={**env, "PYTHONPATH": str(ROOT), "HOME": str(place)}, capture_output=True, text=True,
-        timeout=60, check=False,
+        cwd=place, env=environment(HOME=str(place)), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
     assert KEY not in done.stdout + done.stderr
@@ -83,7 +77,7 @@ def test_a_good_set_up_is_all_ok(place, sandbox):
         assert levels[subject] == {"ok"}, found[subject]
     assert "sqlite" in levels
     assert "2 folders" in found["inbox"][0][1]
-    assert "1000 credits left" in found["credits"][0][1]
+    assert "10000 credits left" in found["credits"][0][1]
     assert [request for request in sandbox.requests if request.size] == []
     assert sandbox.charged == 0
     assert sorted(p.name for p in place.rglob("*")) == ["config.yaml", "in", "out", "state", "sub"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cli_environment import ROOT, environment
 from PIL import Image
 
 from rembg_watch.cli.samples import SAMPLES
@@ -19,7 +19,6 @@ from rembg_watch.cli.stage import MARKER, Way, own_props, sample_props, set_up
 from rembg_watch.errors import FileError
 from rembg_watch.jobs.lock import running_pid
 
-ROOT = Path(__file__).parents[2]
 EXPECTED = {
     "travel mug.webp": "WEBP",
     "shoes/running shoe (red).webp": "WEBP",
@@ -32,11 +31,6 @@ EXPECTED = {
     "banner/pot plant.jpg": "JPEG",
     "banner/summer sale/camera.jpg": "JPEG",
 }
-
-
-def environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("REMBG")}
-    return {**kept, "PYTHONPATH": str(ROOT), **more}
 
 
 def demo(*arguments: str | Path, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:

@@ -9,21 +9,16 @@ import os
 import pty
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from cli_environment import environment
 from PIL import Image
 
-from rembg_watch.sandbox import Sandbox
+if TYPE_CHECKING:
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 KEY = "a-key-that-nobody-shows"
-
-
-@pytest.fixture
-def sandbox():
-    with Sandbox() as running:
-        yield running
 
 
 @pytest.fixture
@@ -31,10 +26,7 @@ def remove(sandbox, tmp_path):
     """Run the command in ``tmp_path``, with the key in the environment and the sandbox's address."""
 
     def run(*arguments: str, key: str | None = KEY, url: bool = True, stdin: bytes | None = None):
-        env = {name: value for name, value in os.environ.items() if not name.startswith("REMBG")}
-        env |= {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
-        if key is not None:
-            env["REMBG_API_KEY"] = key
+        env = environment(HOME=str(tmp_path), **({} if key is None else {"REMBG_API_KEY": key}))
         done = subprocess.run(
             [sys.executable, "-m", "rembg_watch", "remove", *arguments, *(["--url", sandbox.url] if url else [])],
             cwd=tmp_path, env=env, capture_output=True, timeout=60, check=False, input=stdin,
@@ -307,7 +299,7 @@ def test_a_terminal_sees_bars(sandbox, tmp_path):
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "rembg_watch", "remove", "photo.jpg", "--url", sandbox.url],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "REMBG_API_KEY": KEY, "TERM": "xterm"},
+        cwd=tmp_path, env=environment(REMBG_API_KEY=KEY, TERM="xterm"),
         stdout=subprocess.PIPE, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
