@@ -17,7 +17,7 @@ import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
 from rembg_watch.api.options import Options
 from rembg_watch.api.picture import checked
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from rembg_watch.imagefile import Kind
 
     OnProgress = Callable[[Progress], object]
+
+T = TypeVar("T")
 
 API_URL = "https://api.rembg.com/rmbg"
 USAGE_URL = "https://www.rembg.com/api/membership-usage"
@@ -246,17 +248,17 @@ class RembgClient:
         params = asked_period(year, month, period_start)
         if billing_cycle:
             params["expand"] = "billing_cycle"
-        return parse_usage(self._usage(params))
+        return self._usage(params, parse_usage)
 
     def billing_cycles(self) -> list[BillingCycle]:
         """List the account's billing cycles, newest first. A free call. Raises ApiError."""
-        return parse_cycles(self._usage({"listBillingCycles": "1"}))
+        return self._usage({"listBillingCycles": "1"}, parse_cycles)
 
-    def _usage(self, params: Mapping[str, str]) -> bytes:
+    def _usage(self, params: Mapping[str, str], parse: Callable[[bytes], T]) -> T:
         question = Question(self._transport, self._key, min(self._read_timeout, USAGE_TIMEOUT))
         try:
             with question.ask("GET", self.usage_url, params=params) as reply:
-                return question.read(reply, MAX_USAGE)
+                return question.read(reply, MAX_USAGE, parse)
         except ApiError as error:
             # Asking costs nothing, whatever became of it.
             raise error_for(replace(error.verdict, charge=Charge.NOT_CHARGED)) from None

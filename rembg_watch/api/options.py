@@ -141,18 +141,24 @@ class Options(BaseModel):
         Tolerates rounding (3 px or 1 %), either order of resizing and rotating, and a camera's orientation flag, as the
         documentation says nothing of them.
         """
-        much_smaller = max(answer) <= SHRUNK_SIDE + 2
-        for wanted in self._sizes(source):
-            if _near(answer[0], wanted[0]) and _near(answer[1], wanted[1]):
+        much_smaller, shrunk = max(answer) <= SHRUNK_SIDE + 2, False
+        for wanted, small in self._sizes(source):
+            if _alike(answer, wanted):
                 return Fit.RIGHT
             much_smaller = much_smaller and max(wanted) > max(SHRUNK_SIDE, max(answer) * 1.25)
-        return Fit.SHRUNK if much_smaller else Fit.WRONG
+            shrunk = shrunk or _alike(answer, small)
+        return Fit.SHRUNK if much_smaller or shrunk else Fit.WRONG
 
-    def _sizes(self, source: tuple[int, int]) -> Iterator[tuple[float, float]]:
-        """Give each size that an honest answer may have, the likely ones first."""
+    def _sizes(self, source: tuple[int, int]) -> Iterator[tuple[tuple[float, float], tuple[float, float]]]:
+        """Give each size that an honest answer may have, the likely ones first, and what it is when shrunk.
+
+        A picture that was shrunk before it was rotated has more than ``SHRUNK_SIDE`` px.
+        """
         for width, height in (source, source[::-1]):
-            yield self._rotated(*self._resized(width, height))
-            yield self._resized(*self._rotated(width, height))
+            resized = self._resized(width, height)
+            yield self._rotated(*resized), self._rotated(*_shrunk(resized))
+            turned = self._resized(*self._rotated(width, height))
+            yield turned, _shrunk(turned)
 
     def _resized(self, width: float, height: float) -> tuple[float, float]:
         if self.exact_resize and self.w and self.h:
@@ -167,6 +173,15 @@ class Options(BaseModel):
         turn = math.radians(self.angle)
         cos, sin = abs(math.cos(turn)), abs(math.sin(turn))
         return width * cos + height * sin, width * sin + height * cos
+
+
+def _shrunk(size: tuple[float, float]) -> tuple[float, float]:
+    scale = min(1.0, SHRUNK_SIDE / max(size))
+    return size[0] * scale, size[1] * scale
+
+
+def _alike(answer: tuple[int, int], wanted: tuple[float, float]) -> bool:
+    return _near(answer[0], wanted[0]) and _near(answer[1], wanted[1])
 
 
 def _near(answer: int, wanted: float) -> bool:

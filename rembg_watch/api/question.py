@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rembg_watch.api.error_body import read_error_body
 from rembg_watch.api.exchange import Exchange
 from rembg_watch.api.upload import BLOCK, REPORTED_BLOCK, Progress, Upload
 from rembg_watch.api.verdict import Fault, error_for, judge
+from rembg_watch.errors import ApiError
 from rembg_watch.imagefile import HEAD_BYTES, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rembg_watch.api.transport import Reply, Transport
-    from rembg_watch.errors import ApiError
 
+T = TypeVar("T")
 MAX_ERROR = 64 * 1024
 """Bytes of an error's body that are read at most."""
 
@@ -77,18 +78,25 @@ class Question:
             raise self._error(reply, b"")
         return count
 
-    def read(self, reply: Reply, most: int) -> bytes:
-        """Give the answer's text, of at most ``most`` bytes. Raises ApiError where it is longer, or really an error."""
+    def read(self, reply: Reply, most: int, parse: Callable[[bytes], T]) -> T:
+        """Give what ``parse`` makes of the answer, which has at most ``most`` bytes.
+
+        Raises:
+            ApiError: it is longer, or ``parse`` says that it is nonsense; by its words where it is really an error.
+        """
         try:
             body = reply.read(most + 1)
             if len(body) > most:
                 raise Fault("too-much", f"more than {most} bytes")
         except Fault as fault:
             raise self._error(reply, b"", fault) from None
-        said = read_error_body(reply.headers.get("content-type", ""), body)
-        if said.is_html or (said.is_json and said.text):
-            raise self._error(reply, body)
-        return body
+        try:
+            return parse(body)
+        except ApiError:
+            said = read_error_body(reply.headers.get("content-type", ""), body)
+            if said.is_html or (said.is_json and said.text):
+                raise self._error(reply, body) from None
+            raise
 
     def _error(self, reply: Reply | None, body: bytes, fault: Fault | None = None) -> ApiError:
         """Judge the exchange; a server that repeats the key in its answer does not get it into a message."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 MAX_RETRY_AFTER = 86_400.0
@@ -25,7 +26,10 @@ _UNITS = {
 def parse_http_date(value: str) -> float | None:
     """Give the Unix seconds of an HTTP date, or None where the text is no date."""
     try:
-        seconds = parsedate_to_datetime(value).timestamp()
+        at = parsedate_to_datetime(value)
+        if at.tzinfo is None:  # the form of C's asctime, which names no zone; RFC 9110, section 5.6.7: it is UTC
+            at = at.replace(tzinfo=UTC)
+        seconds = at.timestamp()
     except (ValueError, TypeError, OverflowError, IndexError, OSError):
         return None
     return seconds if math.isfinite(seconds) else None

@@ -113,7 +113,7 @@ class Upload:
             on_wire, self._on_wire = self._on_wire, None
             on_wire()
         self._report(0)
-        block = min(self._size, BLOCK if self._on_progress is None else REPORTED_BLOCK)
+        block = min(self._size, BLOCK if self._on_progress is None else REPORTED_BLOCK, self._most_at_once())
         start, sent = len(self._head), 0
         buffer = memoryview(bytearray(start + block + len(self._tail)))
         buffer[:start] = self._head
@@ -133,6 +133,10 @@ class Upload:
             start = 0
             self._exchange.sent = sent == self._size
             self._report(sent)
+
+    def _most_at_once(self) -> int:
+        """As each block has the read timeout for itself, it is no larger than what a line just fast enough takes."""
+        return max(1024, int(SLOWEST * self._exchange.read_timeout))
 
     def _fill(self, room: memoryview) -> None:
         while room:

@@ -103,7 +103,7 @@ class _Nonsense(Exception):
 def parse_usage(body: bytes) -> MembershipUsage:
     """Read the answer of the usage call. Raises ApiError (about the service, ``nonsense``) where it makes no sense."""
     try:
-        answer = _object(_json(body), "the answer")
+        answer = _answer(body)
         cycle = answer.get("billingCycle")
         return MembershipUsage(
             membership=_name(answer.get("membership")),
@@ -120,7 +120,7 @@ def parse_usage(body: bytes) -> MembershipUsage:
 def parse_cycles(body: bytes) -> list[BillingCycle]:
     """Read the list of billing cycles, newest first. Raises as :func:`parse_usage`."""
     try:
-        cycles = _list(_object(_json(body), "the answer").get("billingCycles"))
+        cycles = _list(_answer(body).get("billingCycles"))
         found = [_cycle(_object(cycle, "a billing cycle")) for cycle in cycles]
     except _Nonsense as problem:
         raise error_for(_verdict(str(problem))) from None
@@ -130,6 +130,13 @@ def parse_cycles(body: bytes) -> list[BillingCycle]:
 def _verdict(problem: str) -> Verdict:
     message = clean(f"the usage call answered nonsense: {problem}")
     return Verdict(About.SERVICE, "nonsense", message, hint_for("nonsense"), Charge.NOT_CHARGED, 200)
+
+
+def _answer(body: bytes) -> dict[str, Any]:
+    values = _object(_json(body), "the answer")
+    if values.get("error"):  # numbers beside it are not to be relied on
+        raise _Nonsense("it is an error")
+    return values
 
 
 def _json(body: bytes) -> Any:

@@ -177,8 +177,9 @@ def _redirect(status: int, location: str, stage: Stage) -> Verdict:
     except ValueError:
         host = ""
     target = f"the host {clean(host, 100)}" if host else f"the path {clean(location, 100)}"
-    # 303 is the one redirect that can follow a request that was carried out (RFC 9110, 15.4.4).
-    charge = _sent(stage) if status == 303 else Charge.NOT_CHARGED
+    # 303 can follow a request that was carried out, to where its result is (RFC 9110, 15.4.4); so is 302 used, out of
+    # habit (15.4.3). The others only say that the same request belongs elsewhere.
+    charge = _sent(stage) if status in (302, 303) else Charge.NOT_CHARGED
     return _make(About.SERVICE, "redirect", f"the API's address redirects ({status}) to {target}", charge)
 
 

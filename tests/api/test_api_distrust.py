@@ -11,8 +11,11 @@ from api_raw_server import RawServer
 from api_sending import KEY, PNG, client, failure, good, send
 
 from rembg_watch.api.client import RembgClient
-from rembg_watch.api.verdict import About, Charge
-from rembg_watch.errors import AccountRefused, BadAnswer, ServiceDown
+from rembg_watch.api.options import Options
+from rembg_watch.api.picture import picture_verdict
+from rembg_watch.api.verdict import CODES, About, Charge
+from rembg_watch.errors import AccountRefused, BadAnswer, BrokenPicture, NotAPicture, ServiceDown
+from rembg_watch.imagefile import Header, Kind
 
 
 def test_redirects_are_not_followed():
@@ -168,3 +171,24 @@ def test_impossible_keys(key):
     with pytest.raises(AccountRefused) as caught:
         RembgClient(key)
     assert not key.strip() or key not in str(caught.value)
+
+
+def test_picture_verdicts():
+    """An answer is right only in the format and size asked for; a tiny one means that the credits are out."""
+    options, source = Options(format=Kind.PNG), (2000, 1000)
+    assert picture_verdict(Header(Kind.PNG, 2000, 1000), None, options, source) is None
+    assert picture_verdict(Header(Kind.PNG, 7, 7), None, options, None) is None
+
+    def code(header, error=None):
+        verdict = picture_verdict(header, error, options, source)
+        assert verdict.charge is Charge.POSSIBLY
+        assert verdict.code in CODES
+        return verdict.about, verdict.code
+
+    assert code(Header(Kind.WEBP, 2000, 1000)) == (About.UNKNOWN, "wrong-format")
+    assert code(Header(Kind.PNG, 1000, 500)) == (About.UNKNOWN, "wrong-size")
+    assert code(Header(Kind.PNG, 460, 230)) == (About.CREDITS, "shrunk")
+    assert code(Header(Kind.WEBP, 460, 230)) == (About.CREDITS, "shrunk")
+    assert code(None, NotAPicture("no", "")) == (About.SERVICE, "not-a-picture")
+    assert code(None, BrokenPicture("half", "")) == (About.SERVICE, "cut-short")
+    assert code(None) == (About.SERVICE, "not-a-picture")

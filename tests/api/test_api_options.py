@@ -89,6 +89,10 @@ def test_every_css_name_becomes_the_hex_of_its_colour(name):
         ({"w": 2000, "h": 2000}, (4000, 3000), (2000, 1500), Fit.RIGHT),
         ({"w": 2000, "h": 2000}, (4000, 3000), (460, 345), Fit.SHRUNK),
         ({}, (4000, 3000), (460, 345), Fit.SHRUNK),
+        ({"angle": 45}, (1200, 900), (570, 571), Fit.SHRUNK),  # shrunk, then turned
+        ({"angle": 45}, (1200, 900), (460, 460), Fit.SHRUNK),  # turned, then shrunk
+        ({"angle": 30, "w": 800}, (1200, 900), (572, 529), Fit.SHRUNK),
+        ({"angle": 45}, (1200, 900), (742, 742), Fit.WRONG),
         ({}, (4000, 3000), (2000, 1500), Fit.WRONG),
         ({}, (400, 300), (400, 300), Fit.RIGHT),
         ({"w": 100, "h": 50, "exact_resize": True}, (800, 600), (100, 50), Fit.RIGHT),

@@ -11,8 +11,9 @@ import pytest
 from api_raw_server import RawServer
 from api_sending import JPEG, PNG, client, good, send
 
+from rembg_watch.api.exchange import Exchange
 from rembg_watch.api.options import Options
-from rembg_watch.api.upload import BLOCK, REPORTED_BLOCK
+from rembg_watch.api.upload import BLOCK, REPORTED_BLOCK, SLOWEST, Upload
 from rembg_watch.errors import SourceChanged, SourceError
 from rembg_watch.imagefile import Kind
 
@@ -123,6 +124,16 @@ def test_full_sink_is_its_own_error():
     with RawServer(good) as server, client(server) as one, pytest.raises(OSError, match="No space") as caught:
         send(one, sink=Full())
     assert caught.value.errno == 28
+
+
+@pytest.mark.parametrize("progress", [None, lambda _: None])
+def test_no_block_is_too_large_for_the_slowest_line(progress):
+    """A block has the read timeout for itself, so a line that is just fast enough must get it through in that time."""
+    exchange = Exchange(read_timeout=2.0)
+    body = Upload(io.BytesIO(bytes(300_000)), 300_000, Kind.JPEG, {}, exchange, on_progress=progress)
+    sizes = [len(block) for block in body]
+    assert max(sizes) <= SLOWEST * 2 + 500  # and the form around the photo
+    assert sum(sizes) == int(body.headers["Content-Length"])
 
 
 def test_memory_stays_flat(tmp_path):

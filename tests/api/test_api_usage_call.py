@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from api_raw_server import picture
+from api_raw_server import RawServer, picture
 
 from rembg_watch.api.client import RembgClient
 from rembg_watch.api.verdict import Charge
@@ -60,6 +62,41 @@ def test_usage_faults(sandbox, kind):
         assert caught.value.verdict.charge is Charge.NOT_CHARGED
         assert kind != "html" or caught.value.verdict.code == "proxy-page"
         assert client.membership_usage(billing_cycle=True).available == sandbox.credits_left
+
+
+USAGE = {"membership": "P", "credits": 5, "prepaidCredits": 2, "app_usage": 0, "api_usage": 1}
+
+
+@pytest.mark.parametrize("extra", [{"message": "Your plan renews soon"}, {"title": "x"}, {"error": None}])
+def test_usage_with_more_than_is_documented(extra):
+    """What the answer says beside its numbers does not make an error of it."""
+    with RawServer(answering({**USAGE, **extra})) as server, RembgClient("k", usage_url=server.url) as client:
+        assert client.membership_usage().available == 6
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"error": "invalid api key", "status": 401}, "key"),
+        ({**USAGE, "error": "the billing data could not be read"}, "not-a-picture"),
+        ({"message": "Unauthorized"}, "forbidden"),
+        ({**USAGE, "credits": None}, "nonsense"),
+    ],
+)
+def test_usage_that_is_an_error(body, code):
+    """An error with status 200 is judged by its words; numbers beside it are not believed."""
+    with RawServer(answering(body)) as server, RembgClient("k", usage_url=server.url) as client:
+        with pytest.raises(ApiError) as caught:
+            client.membership_usage()
+        assert (caught.value.verdict.code, caught.value.verdict.charge) == (code, Charge.NOT_CHARGED)
+
+
+def answering(body):
+    def script(connection, number):
+        connection.read_request()
+        connection.answer(json.dumps(body).encode())
+
+    return script
 
 
 def test_unsynced_billing_falls_back(client, sandbox):
