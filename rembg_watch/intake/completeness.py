@@ -88,6 +88,13 @@ def special(mode: int) -> str | None:
 
 def describe_link(path: str, root: str) -> str:
     """Say why the link at ``path`` below ``root`` is left alone."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        if (
+            error.errno == errno.ELOOP
+        ):  # or too many links in a row for the kernel, which are too many for Python as well
+            return "a link that leads nowhere"
     target = os.path.realpath(path)
     if target == root or target.startswith(root.rstrip("/") + "/"):
         return "a link to something in this inbox, which is taken by its own name"

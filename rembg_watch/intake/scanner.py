@@ -110,9 +110,13 @@ def _files(
     while True:
         try:
             entry = next(entries, None)
-            if entry is None:
-                return
-            name = entry.name
+        except OSError as error:
+            summary.problems.append((prefix, _why(error)))
+            return
+        if entry is None:
+            return
+        name = entry.name
+        try:
             if entry.is_dir(follow_symlinks=False):
                 path = prefix + name
                 if reason := ignored_name(name):
@@ -136,8 +140,10 @@ def _files(
         except FileNotFoundError:
             continue
         except OSError as error:
-            summary.problems.append((prefix, str(error.strerror)))
-            return
+            summary.leave(prefix + name, f"can't be looked at: {_why(error)}", listed)
+            if (prefix, _why(error)) not in summary.problems[-1:]:  # one warning for all files of a folder
+                summary.problems.append((prefix, _why(error)))
+            continue
         path = prefix + name
         if reason := inbox.refuses(path):
             summary.leave(path, reason, listed)
@@ -154,6 +160,9 @@ def _what(inbox: Inbox, entry: os.DirEntry[str]) -> str:
 def _cannot_enter(path: str, error: OSError, summary: Summary, listed: int) -> None:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):  # it went away, or became something else, meanwhile
         return
-    reason = "the path is too long" if error.errno == errno.ENAMETOOLONG else str(error.strerror).lower()
-    summary.problems.append((path, reason))
-    summary.leave(path, f"a folder that can't be read: {reason}", listed)
+    summary.problems.append((path, _why(error)))
+    summary.leave(path, f"a folder that can't be read: {_why(error)}", listed)
+
+
+def _why(error: OSError) -> str:
+    return "the path is too long" if error.errno == errno.ENAMETOOLONG else str(error.strerror).lower()

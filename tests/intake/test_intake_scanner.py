@@ -178,6 +178,37 @@ def test_a_very_deep_tree_is_survived(inbox, scanned):
     subprocess.run(["rm", "-rf", str(inbox)], check=True)
 
 
+def test_a_file_that_cannot_be_looked_at_hides_no_other(inbox, scanned):
+    """Names whose whole path is too long are told, one warning a folder; the files beside them are found all the same."""
+    path, folder = str(inbox), os.open(inbox, os.O_RDONLY)
+    while len(path) < 3900:
+        os.mkdir("d" * 90, dir_fd=folder)
+        folder, outer = os.open("d" * 90, os.O_RDONLY, dir_fd=folder), folder
+        os.close(outer)
+        path += "/" + "d" * 90
+    short = [f"{number}.jpg" for number in range(20)]
+    long = [f"{number}{'x' * 240}.jpg" for number in range(3)]
+    for name in short + long:
+        os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+    found, summary = scanned(inbox)
+    assert sorted(os.path.basename(name) for name in found) == sorted(short)
+    assert sorted(os.path.basename(name) for name, _ in summary.ignored) == long
+    assert {reason for _, reason in summary.ignored} == {"can't be looked at: the path is too long"}
+    assert len(summary.problems) == 1
+    subprocess.run(["rm", "-rf", str(inbox)], check=True)
+
+
+def test_a_long_row_of_links_hides_nothing(inbox, scanned):
+    """More links to links than anybody can follow: each is told, and what is beside and behind them is found."""
+    for number in range(1200):
+        (inbox / f"{number}.jpg").symlink_to(f"{number + 1}.jpg")
+    fill(inbox, "photo.jpg", "sub/photo.jpg")
+    found, summary = scanned(inbox)
+    assert sorted(found) == ["photo.jpg", "sub/photo.jpg"]
+    assert summary.ignored_count == 1200
+
+
 def test_a_rescan_of_known_files_is_cheap(desk, inbox, scanned):
     """20,000 known files in 200 folders cost little more than looking at them, and hardly any memory."""
     names = [f"{folder:03}/{number:03}.jpg" for folder in range(200) for number in range(100)]
