@@ -79,6 +79,13 @@ def ignore_lease_signal() -> None:
         signal.signal(signal.SIGIO, signal.SIG_IGN)
 
 
+def describe(path: str, mode: int, root: str) -> str:
+    """Say why what is at ``path`` below ``root``, of this ``st_mode``, is left alone, as it is no regular file."""
+    if statmodes.S_ISLNK(mode):
+        return describe_link(path, root)
+    return special(mode) or "not a regular file"
+
+
 def special(mode: int) -> str | None:
     """Say what a thing is that is not a regular file, by its ``st_mode``, or None if it is one."""
     if statmodes.S_ISREG(mode):

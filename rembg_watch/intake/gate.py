@@ -19,6 +19,7 @@ from rembg_watch.intake.completeness import Gone, Identity, NotAFile
 from rembg_watch.intake.handover import Finished, Handover
 from rembg_watch.intake.readiness import Decode, How, Look, Moment, Ready, Timings, Wait, decide
 from rembg_watch.jobs.model import Unready
+from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,8 @@ log = structlog.get_logger()
 
 HANDOVER_RETRY = 1.0
 """Seconds until files are handed over again that could not be."""
+LOOK_RETRY = 30.0
+"""Seconds until a file is looked at again at which something unforeseen happened."""
 NEVER = float("inf")
 
 
@@ -48,9 +51,9 @@ class Gate:
         wall: Callable[[], float],
         timings: Timings,
         adopt: Adopt | None = None,
-        retry_handover: bool = True,
+        retry: bool = True,
     ) -> None:
-        self._retry_handover = retry_handover
+        self._retry = retry
         self._handover = Handover(store, on_arrivals, adopt)
         self._on_decode = on_decode
         self._clock = clock
@@ -145,13 +148,20 @@ class Gate:
             _, _, candidate = heapq.heappop(self._heap)
             candidate.due = NEVER
             asked += 1
-            self._ask(candidate, finished)
+            try:
+                self._ask(candidate, finished)
+            except Exception as error:
+                if not self._retry:
+                    raise
+                log.exception("intake.look_failed", path=printable(candidate.path), hint="it is looked at again")
+                candidate.reason, candidate.decoding = f"it could not be looked at: {error}", False
+                self._at(candidate, self._clock() + LOOK_RETRY)
         if finished:
             self._hand_over(finished)
         return asked
 
     def _ask(self, candidate: Candidate, finished: list[Finished]) -> None:
-        if candidate.inbox.gone or not self._identify(candidate):
+        if not candidate.inbox.wants(candidate.path) or not self._identify(candidate):
             self._forget(candidate)
             return
         for _ in range(2):  # a look is followed by the decision about what it told
@@ -184,12 +194,15 @@ class Gate:
 
     def _identify(self, candidate: Candidate) -> bool:
         """Stat the file and notice a change; False if it is gone or is left alone."""
+        inbox, path = candidate.inbox, candidate.path
         try:
-            status = os.lstat(candidate.inbox.absolute(candidate.path))
+            status = os.lstat(inbox.absolute(path))
         except OSError:  # gone, or a folder on the way is
             return False
         if not statmodes.S_ISREG(status.st_mode):
-            self._leave_alone(candidate, status.st_mode)
+            if not statmodes.S_ISDIR(status.st_mode):
+                reason = completeness.describe(inbox.absolute(path), status.st_mode, inbox.root)
+                inbox.ignored.add(path, reason, self._wall())
             return False
         self._note(candidate, Identity.of(status))
         return True
@@ -235,16 +248,6 @@ class Gate:
         if candidate.facts is not None and candidate.facts.decoded is None:
             candidate.facts = None
 
-    def _leave_alone(self, candidate: Candidate, mode: int) -> None:
-        path = candidate.inbox.absolute(candidate.path)
-        if statmodes.S_ISLNK(mode):
-            reason: str | None = completeness.describe_link(path, candidate.inbox.root)
-        elif statmodes.S_ISDIR(mode):
-            return
-        else:
-            reason = completeness.special(mode)
-        candidate.inbox.ignored.add(candidate.path, reason or "", self._wall())
-
     def _settle(self, folder: Folder) -> float:
         return folder.settle if self._timings.settle is None else self._timings.settle
 
@@ -265,7 +268,7 @@ class Gate:
         try:
             self._handover.give(finished)
         except Exception:
-            if not self._retry_handover:
+            if not self._retry:
                 raise
             # The files are still there and still ours to hand over: a job table that is locked now is not later.
             log.exception("intake.handover_failed", files=len(finished))

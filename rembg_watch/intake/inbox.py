@@ -127,6 +127,10 @@ class Inbox:
             return "its name is not among those that the folder includes"
         return None
 
+    def wants(self, relpath: str) -> bool:
+        """Tell whether a file of this path is this inbox's to take, by the settings of now."""
+        return not self.gone and not self.is_nested(relpath) and self.refuses(relpath) is None
+
     def ignores_folder(self, relpath: str) -> bool:
         """Tell whether a folder is not entered, for its own name or that of one above it."""
         return ignored_path(relpath) is not None

@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from rembg_watch.intake.completeness import describe_link, special
+from rembg_watch.intake.completeness import describe
 from rembg_watch.intake.names import ignored_name
 
 if TYPE_CHECKING:
@@ -152,9 +152,7 @@ def _files(
 
 
 def _what(inbox: Inbox, entry: os.DirEntry[str]) -> str:
-    if entry.is_symlink():
-        return describe_link(entry.path, inbox.root)
-    return special(entry.stat(follow_symlinks=False).st_mode) or "not a regular file"
+    return describe(entry.path, entry.stat(follow_symlinks=False).st_mode, inbox.root)
 
 
 def _cannot_enter(path: str, error: OSError, summary: Summary, listed: int) -> None:

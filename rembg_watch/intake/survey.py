@@ -68,9 +68,7 @@ def drain_folders(
         on_arrivals(arrivals)
         handed += len(arrivals)
 
-    gate = Gate(
-        store, hand_over, orders.append, clock=clock, wall=wall, timings=timings, adopt=adopt, retry_handover=False
-    )
+    gate = Gate(store, hand_over, orders.append, clock=clock, wall=wall, timings=timings, adopt=adopt, retry=False)
     give_up = clock() + patience
 
     def decide_until(pending: int) -> None:

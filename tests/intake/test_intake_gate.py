@@ -178,3 +178,49 @@ def test_a_file_that_goes_away_is_forgotten(gate, clock, orders, inbox, folder_f
     gate.undecided(orders[0])
     gate.step()
     assert len(gate) == 0
+
+
+@pytest.mark.parametrize("reload", ["excluded", "another inbox's"])
+def test_what_a_reload_takes_away_is_not_handed_over(gate, clock, desk, inbox, folder_for, pic, reload):
+    """A file that waits is judged by the settings of now: excluded, or of another inbox by now, it is let go."""
+    (inbox / "sub").mkdir()
+    (inbox / "sub/photo.jpg").write_bytes(pic()[:-100])
+    place = Inbox(folder_for(inbox))
+    gate.offer(place, "sub/photo.jpg", How.WRITTEN)
+    run(gate, clock, 3)
+    assert len(gate) == 1
+    if reload == "excluded":
+        place.folder = folder_for(inbox, exclude=("photo*",))
+    else:
+        place.nested = frozenset({"sub"})
+    (inbox / "sub/photo.jpg").write_bytes(pic())
+    run(gate, clock, 60)
+    assert desk.arrivals == []
+    assert len(gate) == 0
+
+
+def test_what_goes_wrong_at_one_file_holds_up_no_other(clock, desk, inbox, folder_for, pic):
+    """Something unforeseen at a file: those beside it are handed over, it is told, and looked at again by itself."""
+    orders = []
+
+    def decode(order):
+        orders.append(order)
+        if len(orders) == 1:
+            raise RuntimeError("something unforeseen")
+
+    gate = Gate(desk.store, desk.take, decode, clock=clock, wall=time.time, timings=Timings())
+    (inbox / "odd.jpg").write_bytes(pic() + b"more")
+    (inbox / "photo.jpg").write_bytes(pic(seed=1) + b"more")
+    place = Inbox(folder_for(inbox))
+    for name in ("odd.jpg", "photo.jpg"):
+        gate.offer(place, name, How.WRITTEN)
+    run(gate, clock, 6)
+    assert [order.key.path for order in orders] == ["odd.jpg", "photo.jpg"]
+    assert next(file.reason for file in gate.unready()) == "it could not be looked at: something unforeseen"
+    gate.decoded(orders[1], None)
+    run(gate, clock, 60)
+    assert desk.paths == ["photo.jpg"]
+    assert orders[2].key.path == "odd.jpg"
+    gate.decoded(orders[2], None)
+    run(gate, clock, 1)
+    assert desk.paths == ["photo.jpg", "odd.jpg"]
