@@ -11,6 +11,7 @@ from math import ceil
 from typing import TYPE_CHECKING, TypeVar
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import Executor
 
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 T = TypeVar("T")
@@ -241,6 +243,13 @@ class MembershipUsage:
         return answers.spoilt(fault.kind, Good(plain, "application/json"), _terms(state, request))
 
 
+async def _refuse_http(_request: Request, error: Exception) -> Response:
+    """Every error is JSON here, those of Starlette too."""
+    assert isinstance(error, HTTPException)
+    body = Refusal(error.status_code, error.detail).body()
+    return JSONResponse(body, error.status_code, {**answers.SAYS_SO, **(error.headers or {})})
+
+
 def make_app(state: State, threads: Executor) -> Starlette:
     """Put the routes together. ``threads`` is where pictures are worked on, so that the loop stays free."""
     return Starlette(
@@ -248,5 +257,6 @@ def make_app(state: State, threads: Executor) -> Starlette:
             Route(RMBG_PATH, RemoveBackground(state, threads)),
             Route(USAGE_PATH, MembershipUsage(state), methods=["GET"]),
             Mount("/_sandbox", routes=control_routes(state)),
-        ]
+        ],
+        exception_handlers={HTTPException: _refuse_http},
     )

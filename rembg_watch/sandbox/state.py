@@ -197,13 +197,16 @@ class State:
         return Visit(self, headers, fault, forced)
 
     def arrive_usage(self, headers: Mapping[str, str]) -> tuple[Fault | None, Refusal | None]:
-        """Give the fault of a usage call, and the refusal if its key is wrong. The call is free and has no pace."""
+        """Give the fault of a usage call, and the refusal unless its key is right; a user token does not do.
+
+        The call is free and has no pace.
+        """
         with self.lock:
             fault, _ = self.usage_faults.draw()
             caller = identify(headers, self.settings.key)
         if isinstance(caller, Refusal):
             return fault, caller
-        return fault, BAD_KEY if caller is Caller.ANONYMOUS else None
+        return fault, None if caller is Caller.API else BAD_KEY
 
     def forget(self) -> None:
         """Empty the lists of what was asked; the account stays."""

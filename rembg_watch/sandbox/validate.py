@@ -24,7 +24,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 EXTENSIONS = (".webp", ".bmp", ".png", ".jpg", ".jpeg")
 
 _HEX = re.compile(r"#(?:[0-9a-fA-F]{3,4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})")
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,1000}")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 

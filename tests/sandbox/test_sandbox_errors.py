@@ -23,6 +23,8 @@ OPTIONS = [
     ({"h": "abc"}, "'h' must be an integer, got: 'abc'"),
     ({"w": "-5"}, "'w' must be at least 1, got: -5"),
     ({"w": "15000"}, "'w' must be at most 10000, got: 15000"),
+    ({"w": "9" * 20}, "'w' must be at most 10000, got: 99999999999999999999"),
+    ({"h": "-" + "9" * 20}, "'h' must be at least 1, got: -99999999999999999999"),
     ({"h": "10001"}, "'h' must be at most 10000, got: 10001"),
     ({"angle": "ninety"}, "'angle' must be a number, got: 'ninety'"),
     ({"angle": "nan"}, "'angle' must be a number, got: 'nan'"),
@@ -211,6 +213,14 @@ def test_too_fast(post):
 
 
 def test_other_methods_and_paths_are_refused(sandbox):
-    """Only what the API has is there."""
-    assert requests.get(sandbox.url, timeout=10).status_code == 405
-    assert requests.get(sandbox.base_url + "/nothing", timeout=10).status_code == 404
+    """Only what the API has is there, and every error is JSON with its text and its status."""
+    for method, url, status in (
+        ("GET", sandbox.url, 405),
+        ("POST", sandbox.usage_url, 405),
+        ("GET", sandbox.base_url + "/nothing", 404),
+        ("GET", sandbox.base_url + "/_sandbox/nothing", 404),
+    ):
+        answer = requests.request(method, url, timeout=10)
+        assert answer.status_code == answer.json()["status"] == status
+        assert answer.json()["error"]
+        assert status != 405 or answer.headers["allow"]

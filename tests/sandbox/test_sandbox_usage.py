@@ -136,6 +136,12 @@ def test_wrong_keys_over_the_wire(sandbox):
     assert ask(sandbox, "?periodStartUnix=1&year=2025").status_code == 400
 
 
+def test_a_user_token_does_not_do_for_the_usage(sandbox):
+    """The usage is asked for with the API key, and with nothing in its place or beside it."""
+    for headers, status in (({"authorization": "Bearer t"}, 401), ({"x-api-key": "k", "authorization": "t"}, 400)):
+        assert requests.get(sandbox.usage_url, headers=headers, timeout=10).status_code == status
+
+
 def test_unsynced_can_be_switched_and_be_a_fault(sandbox):
     def synced():
         return ask(sandbox, "?expand=billing_cycle").json()["billingCycle"]["stripeBillingSynced"]
