@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -39,6 +40,13 @@ def pytest_collection_modifyitems(config, items):
 def _no_key_from_outside():
     """No test may ever use a real key, should the environment have one."""
     os.environ.pop("REMBG_API_KEY", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible():
+    """What tests start can be interrupted: a shell that runs the tests in the background makes them, and it, deaf to that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
