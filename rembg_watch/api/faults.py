@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import re
 import ssl
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,8 @@ FAULTS: dict[type[BaseException], str | None] = {
 
 _DECIDES = frozenset({"proxy", "tls"})
 """Codes that tell more than what is wrapped in them."""
+_LOGIN = re.compile(r"(?<=//)[^/@\s]+@")
+"""In an address that an exception shows."""
 CAUGHT = (rq.RequestException, u3.HTTPError, http.client.HTTPException, OSError, UnicodeError)
 """What they raise when it is not our own side that failed."""
 
@@ -109,7 +112,7 @@ def from_requests(error: BaseException) -> Fault:
         return Fault("unknown", clean(f"{type(error).__name__}: {error}"))
     deepest, code = found[-1]
     code = next((c for _, c in found if c in _DECIDES and not _is_broken_tls(found)), code)
-    text = clean(str(getattr(deepest, "strerror", None) or deepest))
+    text = clean(_LOGIN.sub("***@", str(getattr(deepest, "strerror", None) or deepest)))
     return Fault(code, text or type(deepest).__name__)
 
 

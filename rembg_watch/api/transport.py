@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import requests
 import urllib3
-from requests import exceptions as rq
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from urllib3.connection import HTTPConnection
 from urllib3.util.ssl_ import create_urllib3_context
 
@@ -44,7 +43,7 @@ class _Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> urllib3.ProxyManager:
         if proxy.lower().startswith("socks"):
-            raise rq.InvalidProxyURL("SOCKS proxies are not supported")
+            raise Fault("proxy", "SOCKS proxies are not supported")
         manager: urllib3.ProxyManager = super().proxy_manager_for(
             proxy,
             ssl_context=self._context,
@@ -113,7 +112,10 @@ class Transport:
 
     def __init__(self, urls: list[str], *, connect_timeout: float, pool_size: int, headers: Mapping[str, str]) -> None:
         self._connect_timeout = connect_timeout
-        self._proxies = {url: get_environ_proxies(url) for url in urls}
+        try:
+            self._proxies = {url: get_environ_proxies(url) for url in urls}
+        except ValueError as error:
+            raise Fault("url", str(error)) from None
         self._headers = {"Accept": "*/*", "Accept-Encoding": "identity", **headers}
         bundle = requests.Session().merge_environment_settings(urls[0], {}, None, None, None)["verify"]
         hops = [*urls, *(proxy for proxies in self._proxies.values() for proxy in proxies.values())]
@@ -187,7 +189,13 @@ class Transport:
             return self._routes[url]
         request = requests.Request("GET", url, params=params).prepare()
         proxies = dict(self._proxies.get(url, {}))
-        pool = self._adapter.get_connection_with_tls_context(request, verify=True, proxies=proxies)
+        try:
+            pool = self._adapter.get_connection_with_tls_context(request, verify=True, proxies=proxies)
+        except (*CAUGHT, ValueError, TypeError):
+            if select_proxy(url, proxies) is None:
+                raise
+            # Not in the library's words: they may show the login.
+            raise Fault("proxy", "its address in the environment can't be used") from None
         route = _Route(pool, self._adapter.request_url(request, proxies))
         if params is None:
             self._routes[url] = route

@@ -64,7 +64,8 @@ class MembershipUsage:
         """How many images can be sent now.
 
         In a synced window what remains of the included credits, else the allowance less the month's use; prepaid ones
-        on top. Where the service contradicts itself, the smaller number counts.
+        on top. Where the service contradicts itself, the smaller number counts. Says nothing about now where another
+        month or period was asked for.
         """
         cycle = self.enforced
         if cycle is None or cycle.remaining_included is None:

@@ -97,6 +97,20 @@ def test_proxies_get_their_login(monkeypatch):
         assert b"Host: api.invalid\r\n" in proxy.requests[0]
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["http://me:secret@127.0.0.1:99999", "http://me:sec/ret@127.0.0.1:1", "http://me:secret@", "me:secret@127.0.0.1:1"],
+)
+def test_addresses_of_proxies_that_can_not_be_used(monkeypatch, address):
+    """A mistake in a proxy's address is told as one, and does not tell the login in it."""
+    monkeypatch.setenv("http_proxy", address)
+    one = RembgClient(KEY, url="http://api.invalid/", usage_url="http://api.invalid/")
+    with one, pytest.raises(ServiceDown) as caught:
+        send(one)
+    assert (caught.value.verdict.code, caught.value.verdict.charge) == ("proxy", Charge.NOT_CHARGED)
+    assert "sec" not in str(caught.value)
+
+
 @pytest.mark.parametrize("api", ["http", "https"])
 def test_proxies_that_speak_tls(monkeypatch, over_tls, certificate, api):
     """A proxy whose own connection is TLS is trusted by the same bundle, also where the API behind it needs none."""

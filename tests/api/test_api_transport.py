@@ -57,6 +57,17 @@ def test_refused_and_dns_cost_nothing():
         assert (caught.value.verdict.code, caught.value.verdict.charge) == (code, Charge.NOT_CHARGED)
 
 
+@pytest.mark.parametrize(
+    "url", ["https://me:secret@[bad/", "https://me:secret@api.invalid:99999/", "ftp://api.invalid/", "rmbg"]
+)
+def test_addresses_that_can_not_be_used(url):
+    """A wrong address is told as one, whenever it comes up, and does not tell a login in it."""
+    with pytest.raises(ServiceDown) as caught, RembgClient(KEY, url=url, usage_url=url) as one:
+        send(one)
+    assert (caught.value.verdict.code, caught.value.verdict.charge) == ("url", Charge.NOT_CHARGED)
+    assert "secret" not in str(caught.value)
+
+
 def test_reset_while_sending_costs_nothing():
     """A connection that breaks before the photo's last byte is out was not charged."""
 
