@@ -30,7 +30,7 @@ from rembg_watch.delivery.files import PREFIX
 from rembg_watch.delivery.folders import FOLDER_FLAGS, fsync_folder
 from rembg_watch.delivery.naming import numbered
 from rembg_watch.delivery.placing import rename_noreplace
-from rembg_watch.errors import SourceChanged
+from rembg_watch.errors import SourceChanged, SourceError
 from rembg_watch.printable import printable
 
 SUFFIX = ".aside"
@@ -71,6 +71,22 @@ def is_untouched(name: str, folder: int, expected: tuple[int, int]) -> bool:
         os.close(descriptor)
 
 
+def wait_for_writers(name: str, folder: int, source: str) -> None:
+    """Raise a SourceError while somebody has the file open for writing: whether that changes it is yet to be seen."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return  # who goes on sees why
+    try:
+        if is_being_written(descriptor):
+            raise SourceError(
+                f"somebody has {printable(source)} open for writing",
+                "It is tidied away when it is closed, if it is the same then.",
+            )
+    finally:
+        os.close(descriptor)
+
+
 def put_back(name: str, where: int, own_name: str, folder: int) -> str:
     """Rename a file from the folder ``where`` back to its own name in ``folder``, or beside that if it is taken."""
     for number in range(1, _MAX_NUMBER):
@@ -97,7 +113,7 @@ def remove(name: str, folder: int, expected: tuple[int, int], source: str) -> bo
 
     Raises:
         SourceChanged: it is another version; it stays.
-        SourceError: the inbox does not allow it.
+        SourceError: the inbox does not allow it, or somebody has it open for writing.
     """
     aside = aside_name(name)
     try:
@@ -108,6 +124,7 @@ def remove(name: str, folder: int, expected: tuple[int, int], source: str) -> bo
             return False
         if not is_version(status, expected):
             raise changed(source)
+        wait_for_writers(name, folder, source)
         with suppress(FileExistsError):
             os.mkdir(aside, 0o700, dir_fd=folder)
         private = os.open(aside, FOLDER_FLAGS, dir_fd=folder)

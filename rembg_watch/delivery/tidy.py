@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
-from rembg_watch.delivery.aside import changed, is_being_written, is_untouched, is_version, put_back, remove
+from rembg_watch.delivery.aside import (
+    changed,
+    is_being_written,
+    is_untouched,
+    is_version,
+    put_back,
+    remove,
+    wait_for_writers,
+)
 from rembg_watch.delivery.copying import copy_into
 from rembg_watch.delivery.faults import GONE, source_error, target_error
 from rembg_watch.delivery.files import hash_file, open_source, open_temp
@@ -44,7 +52,7 @@ def delete(source: str, expected: tuple[int, int], *, inbox: str = "") -> bool:
 
     Raises:
         SourceChanged: it is another version by now; it stays.
-        SourceError: the inbox is not there, or does not allow it.
+        SourceError: the inbox is not there, or does not allow it, or somebody has the photo open for writing.
     """
     try:
         with source_folder(inbox, source) as (folder, name):
@@ -70,7 +78,7 @@ def archive(source: str, inbox: str, archive_root: str, relpath: str, expected: 
 
     Raises:
         SourceChanged: it is another version by now, or gone and not in the archive either.
-        SourceError: the inbox is not there, or does not allow it.
+        SourceError: the inbox is not there, or does not allow it, or somebody has the photo open for writing.
         TargetError: with the code of the hold.
     """
     try:
@@ -154,6 +162,7 @@ class _Move:
             return path
         if not is_version(status, self.expected):
             raise changed(self.source)
+        wait_for_writers(self.name, self.folder, self.source)
         there, own_name = open_target_folder(self.root, self.relpath)
         try:
             name = self._rename(own_name, there)

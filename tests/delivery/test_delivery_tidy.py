@@ -132,11 +132,29 @@ def test_a_photo_that_somebody_is_writing_stays(inbox, target):
             lambda: delivery.delete(source, version, inbox=str(inbox)),
             lambda: delivery.archive(source, str(inbox), str(target), "a/photo.jpg", version),
         ):
-            with pytest.raises(SourceChanged):
+            with pytest.raises(SourceError):
                 act()
         writer.write(b"NEW")
     assert tree(inbox) == {"a/photo.jpg": b"NEWginal"}
     assert tree(target) == {}
+
+
+@pytest.mark.parametrize("act", ["delete", "archive", "move_failed"])
+def test_a_photo_that_was_only_open_is_tidied_away_later(inbox, target, act):
+    """Whoever has it open need not change it: it is no newer version, which would stay for good, but one to wait for."""
+    source, version = photo(inbox)
+    tidy = {
+        "delete": lambda: delivery.delete(source, version, inbox=str(inbox)),
+        "archive": lambda: delivery.archive(source, str(inbox), str(target), "a/photo.jpg", version),
+        "move_failed": lambda: delivery.move_failed(source, str(inbox), str(target), "a/photo.jpg", version, RECORD),
+    }[act]
+    with open(source, "r+b"), pytest.raises(SourceError, match="open for writing") as raised:
+        tidy()
+    assert not isinstance(raised.value, SourceChanged)
+    assert tree(inbox) == {"a/photo.jpg": b"original"}
+    assert tree(target) == {}
+    tidy()
+    assert tree(inbox) == {}
 
 
 def test_deleting_twice_is_as_good_as_once(inbox):
