@@ -103,7 +103,7 @@ def rembg(npm_package, tmp_path, sandbox, draw):
         done = subprocess.run(
             ["node", "--require", tmp_path / "redirect.js", tmp_path / "run.js"],
             input=json.dumps({"how": how, "key": key, "path": str(photo), "options": options}),
-            env={**os.environ, "REMBG_URL": sandbox.url, "REMBG_PACKAGE": str(npm_package)},
+            env={**os.environ, "REMBG_URL": sandbox.url, "REMBG_PACKAGE": str(npm_package), "TMPDIR": str(tmp_path)},
             capture_output=True,
             text=True,
             timeout=60,
