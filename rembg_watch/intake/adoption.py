@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rembg_watch import imagefile
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rembg_watch.config.model import Folder
     from rembg_watch.jobs.outputs import Outputs
 
-_ENDINGS = tuple(e for end in ("jpg", "jpeg", "png", "webp", "bmp") for e in (f".{end}", f".{end.upper()}"))
+_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _REMEMBERED = 10_000
 
 
@@ -62,7 +63,7 @@ class Adoption:
 
     def _could_be_anothers(self, folder: Folder, relpath: str, profile: str) -> bool:
         base = os.path.splitext(relpath)[0]
-        for ending in _ENDINGS:
+        for ending in _endings(folder.include):
             other = base + ending
             if other == relpath or not os.path.lexists(os.path.join(folder.inbox, other)) or not folder.accepts(other):
                 continue
@@ -72,6 +73,13 @@ class Adoption:
             if not named and not self._outputs.of(str(folder.inbox), other):
                 return True
         return False
+
+
+@lru_cache(maxsize=64)
+def _endings(include: tuple[str, ...]) -> tuple[str, ...]:
+    """Give the endings that photos may have, in their usual spellings: of the API's formats, and what is included."""
+    low = dict.fromkeys((*_ENDINGS, *(os.path.splitext(pattern)[1].lower() for pattern in include)))
+    return tuple(spelt for end in low for spelt in (end, end.upper(), f".{end[1:].capitalize()}") if end)
 
 
 def _is_newer(path: str, mtime_ns: int) -> bool:
