@@ -38,7 +38,7 @@ def config_option(function: F) -> F:
         "--config",
         "config_path",
         metavar="CONFIG",
-        type=click.Path(dir_okay=False),
+        type=click.Path(readable=False),  # what is wrong with it is an error of the config, 78
         callback=_remember,
         help="The config file. [default: $REMBG_WATCH_CONFIG, ./config.yaml, ~/.config/rembg-watch/config.yaml, "
         "/etc/rembg-watch/config.yaml]",

@@ -10,12 +10,13 @@ from typing import cast
 import click
 
 from rembg_watch import logs
+from rembg_watch.cli.options import config_option
 from rembg_watch.errors import ConfigError, RembgWatchError
 from rembg_watch.notify import notify
 
 
 @click.command("run")
-@click.option("-c", "--config", "config_path", type=click.Path(), help="The config file.")
+@config_option
 @click.option(
     "--log-format",
     type=click.Choice(["auto", "console", "json"]),

@@ -7,6 +7,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rembg_watch.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -68,16 +70,17 @@ def _is_blank(path: Path) -> bool:
 
 
 def _from_file(path: Path, where: tuple[str, ...], tree: Tree) -> str | None:
+    shown = printable(str(path))
     try:
         key = read_first_line(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        tree.note(where, f"the key file {path} can't be read: {reason}")
+        tree.note(where, f"the key file {shown} can't be read: {reason}")
         return None
     if not key:
-        tree.note(where, f"the key file {path} is empty")
+        tree.note(where, f"the key file {shown} is empty")
         return None
-    return _checked(key, f"the key in {path} ", where, tree)
+    return _checked(key, f"the key in {shown} ", where, tree)
 
 
 def _checked(key: str, whose: str, where: tuple[str, ...], tree: Tree) -> str | None:

@@ -15,6 +15,7 @@ from rembg_watch.config.safety import warnings
 from rembg_watch.config.validate import validate
 from rembg_watch.config.yamltree import read_tree
 from rembg_watch.errors import ConfigError
+from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,22 +37,43 @@ def find_config(explicit: str | None, env: Mapping[str, str] | None = None) -> P
     """
     env = os.environ if env is None else env
     for named, by in ((explicit, "-c"), (env.get("REMBG_WATCH_CONFIG"), "$REMBG_WATCH_CONFIG")):
+        if named == "" and by == "-c":
+            raise ConfigError(["there is no config file: what -c names is empty"])
         if named:
-            path = Path(named).expanduser()
-            if not path.exists():
+            path = _with_home(named)
+            if not _is_there(path):
+                shown = printable(str(path))
                 raise ConfigError(
-                    [f"{path}: there is no such config file (named by {by}): write one with 'rembg-watch init'"]
+                    [f"{shown}: there is no such config file (named by {by}): write one with 'rembg-watch init'"]
                 )
             return path
     home = Path(env["HOME"]) if env.get("HOME") else Path("~").expanduser()
     places = (Path("config.yaml"), home / ".config/rembg-watch/config.yaml", Path("/etc/rembg-watch/config.yaml"))
     for place in places:
-        if place.exists():
+        if _is_there(place):
             return place
-    looked = ", ".join(str(place) if place.is_absolute() else f"./{place}" for place in places)
+    looked = ", ".join(printable(str(place) if place.is_absolute() else f"./{place}") for place in places)
     raise ConfigError(
         [f"there is no config file: looked for {looked}; write one with 'rembg-watch init', or name it with -c"]
     )
+
+
+def _with_home(named: str) -> Path:
+    try:
+        return Path(named).expanduser()
+    except RuntimeError:  # '~name' without such a user
+        return Path(named)
+
+
+def _is_there(path: Path) -> bool:
+    """Say whether there is a file, or something that keeps us from telling: reading it says what."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def load_config(path: Path | str, env: Mapping[str, str] | None = None) -> Config:
@@ -67,7 +89,7 @@ def load_config(path: Path | str, env: Mapping[str, str] | None = None) -> Confi
     config = _resolved(written, tree, path, env) if written is not None else None
     if tree.problems or config is None:
         secrets = _secrets(tree, env)
-        lines = [problem.shown(str(path)) for problem in sorted(tree.problems, key=lambda p: p.line)]
+        lines = [problem.shown(printable(str(path))) for problem in sorted(tree.problems, key=lambda p: p.line)]
         raise ConfigError([_without(line, secrets) for line in dict.fromkeys(lines)])
     return config
 
@@ -99,18 +121,19 @@ def _resolved(written: WrittenConfig, tree: Tree, path: Path, env: Mapping[str, 
 
 
 def _read(path: Path) -> str:
+    shown = printable(str(path))
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError([f"{path}: can't be read: {error.strerror}"]) from error
+        raise ConfigError([f"{shown}: can't be read: {error.strerror}"]) from error
     if len(raw) > MAX_BYTES:
-        raise ConfigError([f"{path}: is longer than a config file can be"])
+        raise ConfigError([f"{shown}: is longer than a config file can be"])
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError([f"{path}:{line}: is not UTF-8 text: save the file as UTF-8"]) from None
+        raise ConfigError([f"{shown}:{line}: is not UTF-8 text: save the file as UTF-8"]) from None
 
 
 def _secrets(tree: Tree, env: Mapping[str, str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from rembg_watch.config.matching import any_of, by_folder, nearest
 from rembg_watch.config.written import DEFAULT_INCLUDE, ApiConfig, CreditsConfig, FolderConfig, RetryConfig
 from rembg_watch.errors import ConfigError
+from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,5 +108,5 @@ class Config:
                 "set the environment variable REMBG_API_KEY, name a file with api.key_file, or give the service the "
                 "systemd credential rembg-api-key (rembg-watch.service takes it from /etc/rembg-watch/key)"
             )
-            raise ConfigError([f"{self.path}: api.key: there is no API key: {what_to_do}"])
+            raise ConfigError([f"{printable(str(self.path))}: api.key: there is no API key: {what_to_do}"])
         return self.key

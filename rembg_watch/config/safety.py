@@ -6,6 +6,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from rembg_watch.printable import printable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -25,17 +27,18 @@ def _stat(path: Path | None) -> os.stat_result | None:
 def warnings(file: Path, tree: Tree, key_file: Path | None, state_dir: Path) -> tuple[str, ...]:
     """Look at the modes and owners of the config file, the key file and the state directory."""
     found: list[str] = []
+    shown = printable(str(file))
 
     def warn(path: tuple[str, ...], text: str) -> None:
-        where = f"{file}:{tree.line(path)}: {'.'.join(path)}" if path else f"{file}"
+        where = f"{shown}:{tree.line(path)}: {'.'.join(path)}" if path else shown
         found.append(f"{where}: {text}")
 
     if (config := _stat(file)) is not None:
         inline = ("api", "key") in tree.lines and ("api", "key") not in tree.variables
         if inline and config.st_mode & _OTHERS_AND_GROUP_READ:
-            warn(("api", "key"), f"others can read the key in this file: chmod 600 {file}, or use key_file")
+            warn(("api", "key"), f"others can read the key in this file: chmod 600 {shown}, or use key_file")
         if config.st_mode & _ANYBODY_WRITES:
-            warn((), f"everybody can change this file: chmod o-w {file}")
+            warn((), f"everybody can change this file: chmod o-w {shown}")
         if config.st_uid not in {0, os.geteuid()}:
             warn((), "belongs to another user, who can change what is done and where the key is sent")
     if (key := _stat(key_file)) is not None:

@@ -277,3 +277,31 @@ def test_no_config_names_the_places_and_init(tmp_path, monkeypatch):
     for explicit, env in (("gone.yaml", {}), (None, {"REMBG_WATCH_CONFIG": "gone.yaml"})):
         with pytest.raises(ConfigError, match=r"gone\.yaml"):
             find_config(explicit, env)
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("", "what -c names is empty"),
+        ("~nobody-is-called-so/c.yaml", "there is no such config file"),
+        ("x" * 300, "can't be read: File name too long"),
+        ("loop", "can't be read: Too many levels of symbolic links"),
+        ("a\x1b[31mb", r"a\x1b[31mb: there is no such config file"),
+        (".", ".: can't be read: Is a directory"),
+    ],
+)
+def test_a_name_that_is_no_config_is_told_in_words(tmp_path, monkeypatch, named, said):
+    """Whatever -c names: no crash, nothing that drives a terminal, and never another config instead."""
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").touch()
+    Path("loop").symlink_to("loop")
+    with pytest.raises(ConfigError) as caught:
+        load_config(find_config(named, {}), {})
+    assert said in caught.value.problems[0]
+
+
+def test_a_config_that_can_not_be_looked_at_is_not_passed_over(tmp_path, monkeypatch):
+    """A place that is closed to us may hold the config: the next one is not taken in its stead."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="can't be read: File name too long"):
+        load_config(find_config(None, {"HOME": "/" + "h" * 300}), {})
