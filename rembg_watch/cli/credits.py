@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 else:
     _ParamType = click.ParamType  # generic only from click 8.3 on
 
+_LAST_SECOND = 253_402_300_799
+"""The end of the year 9999, in Unix seconds: later times have no date."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -52,7 +54,10 @@ class Since(_ParamType):
 @click.option("--cycles", is_flag=True, help="List the billing cycles, the newest first.")
 @click.option("--month", type=Month(), help="The use of a UTC calendar month.")
 @click.option(
-    "--period", type=click.IntRange(min=0), metavar="UNIX", help="The use of the billing cycle that began then."
+    "--period",
+    type=click.IntRange(0, _LAST_SECOND),
+    metavar="UNIX",
+    help="The use of the billing cycle that began then.",
 )
 @options.json_option
 @click.pass_context
@@ -109,7 +114,12 @@ def command(
 @command.command("report")
 @options.config_option
 @click.option("--by", type=click.Choice(["folder", "profile", "day"]), default="folder", show_default=True)
-@click.option("--since", type=Since(), help="A UTC date, or so long ago: 7d, 24h. [default: everything]")
+@click.option(
+    "--since",
+    type=Since(),
+    metavar="DATE|SPAN",
+    help="A UTC date such as 2026-03-31, or so long ago: 7d, 24h. [default: everything]",
+)
 @options.json_option
 @click.pass_context
 def report(ctx: click.Context, config_path: str | None, by: Any, since: float | None, *, as_json: bool) -> None:

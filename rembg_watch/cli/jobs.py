@@ -33,7 +33,9 @@ def command(config_path: str | None) -> None:
 @options.config_option
 @click.option("--state", type=click.Choice((*STATES, *NOT_JOBS)), help="Only jobs, or files, in this state.")
 @click.option("--folder", metavar="F", help="Only of this inbox: its path, or its name where that is unique.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many, the newest.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="At most so many, the newest."
+)
 @options.json_option
 def list_(config_path: str | None, state: str | None, folder: str | None, limit: int, *, as_json: bool) -> None:
     """List jobs, the newest first, and the files that are not jobs yet."""

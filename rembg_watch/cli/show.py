@@ -77,8 +77,13 @@ def ago(at: float | None, now: float) -> str:
 
 
 def moment(at: float | None) -> str:
-    """Give a time of day in local time."""
-    return "-" if at is None else datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """Give a time of day in local time; one that no calendar has, as Unix seconds."""
+    if at is None:
+        return "-"
+    try:
+        return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{at:.0f}"
 
 
 def size(count: int | None) -> str:

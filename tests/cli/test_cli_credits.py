@@ -148,3 +148,11 @@ def test_since_is_back_from_now(place):
     """7d is seven times 24 hours."""
     since = place.run("credits", "report", "--since", "7d", "--json").json["since"]
     assert abs(time.time() - 7 * 86400 - since) < 60
+
+
+def test_a_period_beyond_the_calendar_is_wrong_usage(place, sandbox):
+    """No billing cycle begins after the year 9999; the API is not asked."""
+    told = place.run("credits", "--period", 253_402_300_800)
+    assert told.code == 2
+    assert "--period" in told.err
+    assert place.run("credits", "--period", 253_402_300_799).code == 0

@@ -277,3 +277,12 @@ def timed(place):
     with place.spawn("jobs", "list") as process:
         process.communicate(timeout=60)
     return time.perf_counter() - began
+
+
+def test_a_limit_beyond_any_database_is_wrong_usage(place):
+    """A number that SQLite can't take is refused as it is typed."""
+    place.arrive("a.jpg")
+    assert place.run("jobs", "list", "--limit", "1000000").code == 0
+    told = place.run("jobs", "list", "--limit", 2**63)
+    assert told.code == 2
+    assert "--limit" in told.err
