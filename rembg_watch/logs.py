@@ -5,6 +5,7 @@ Under systemd each line begins with its priority (``<4>``), as sd-daemon(3) desc
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -51,6 +52,22 @@ def _hiding(render: Callable[..., Any]) -> Processor:
     return hidden
 
 
+class _Writer(structlog.WriteLogger):
+    """Writes lines. One that can't be written, to a full disk or a reader that is gone, is lost and stops no work."""
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
+
+
+def coloured(stream: TextIO) -> bool:
+    """Tell whether the stream shows colours, and its user wants them (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def _under_journal(stream: TextIO) -> bool:
     """Tell whether the stream leads to the journal: systemd names its device and inode in the environment."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
@@ -76,11 +93,11 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
     console = form == "console" or (form == "auto" and stream.isatty())
     render: Processor = _as_json
     if console:
-        render = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)
+        render = structlog.dev.ConsoleRenderer(colors=coloured(stream), pad_event_to=24)
     render = _hiding(render)
     if _under_journal(stream):
         render = _with_priority(render)
-    writer = structlog.WriteLogger(stream)
+    writer = _Writer(stream)
     threshold = getattr(logging, level.upper())
     processors: list[Processor] = [
         structlog.processors.add_log_level,

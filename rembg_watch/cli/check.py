@@ -21,6 +21,7 @@ from rembg_watch.cli.show import emit, text
 from rembg_watch.config.client import client_for
 from rembg_watch.config.load import find_config, load_config
 from rembg_watch.errors import EXIT_CONFIG, ApiError, ConfigError
+from rembg_watch.logs import coloured
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
@@ -117,7 +118,9 @@ def _all(config_path: str | None, *, offline: bool) -> Iterator[Finding]:
 
 def _line(finding: Finding) -> str:
     said = f"{finding.message.rstrip('.')}. {finding.hint}" if finding.hint else finding.message
-    level = click.style(f"{finding.level.value:<4}", fg=_COLOURS[finding.level])
+    level = f"{finding.level.value:<4}"
+    if coloured(sys.stdout):
+        level = click.style(level, fg=_COLOURS[finding.level])
     return f"{level}  {finding.subject:<9}  {text(said)}"
 
 

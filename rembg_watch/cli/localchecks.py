@@ -6,15 +6,18 @@ import ctypes
 import errno
 import importlib.util
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_watch.cli import findings
 from rembg_watch.cli.findings import Finding, fail, ok, warn
+from rembg_watch.cli.options import reading
 from rembg_watch.config.yamltree import read_tree
 from rembg_watch.errors import EXIT_CANT_WRITE, StateError
 from rembg_watch.intake.filesystems import MountTable, mount_of
+from rembg_watch.jobs.board import Board
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.lock import running_pid
 from rembg_watch.jobs.mounts import network_type
@@ -22,7 +25,7 @@ from rembg_watch.jobs.sqlite import sqlite3
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from rembg_watch.config.model import Config, Folder
     from rembg_watch.intake.filesystems import Mount
@@ -35,8 +38,8 @@ def _shown(path: Path) -> str:
 
 
 def _standing(path: Path) -> Path:
-    """Give the path itself, or the nearest folder above it that exists."""
-    while not path.exists() and path != path.parent:
+    """Give the path itself, or the nearest folder above it that exists and can be reached."""
+    while not os.path.exists(path) and path != path.parent:
         path = path.parent
     return path
 
@@ -65,6 +68,10 @@ def state(config: Config) -> Iterator[Finding]:
             EXIT_CANT_WRITE,
         )
         return
+    if standing == directory and directory.stat().st_mode & stat.S_IWOTH:
+        hint = f"Run: chmod o-w {shown}"
+        yield fail("state_dir", f"others can write to {shown}, so no daemon starts", hint, EXIT_CANT_WRITE)
+        return
     if (error := _write_probe(standing)) is not None:
         what = "can't be written" if standing == directory else f"can't be made in {_shown(standing)}"
         yield fail(
@@ -90,25 +97,25 @@ def state(config: Config) -> Iterator[Finding]:
 
 def _free(path: Path) -> str:
     try:
-        stat = os.statvfs(path)
+        disk = os.statvfs(path)
     except OSError:
         return ""
-    return f", {stat.f_bavail * stat.f_frsize / 1024**3:.1f} GB free"
+    return f", {disk.f_bavail * disk.f_frsize / 1024**3:.1f} GB free"
 
 
 def _space(subject: str, path: Path) -> Iterator[Finding]:
     try:
-        stat = os.statvfs(path)
+        disk = os.statvfs(path)
     except OSError:
         return
-    if (finding := findings.space(subject, _shown(path), stat.f_bavail * stat.f_frsize)) is not None:
+    if (finding := findings.space(subject, _shown(path), disk.f_bavail * disk.f_frsize)) is not None:
         yield finding
 
 
 def folders(config: Config, env: Mapping[str, str]) -> Iterator[Finding]:
     """Look at every inbox, outbox, archive and failed folder; count what must be watched."""
     written = _written_inboxes(config, env)
-    total = 0
+    total, seen = 0, _seen(config)
     with MountTable() as table:
         mounts = table.read()
     for number, folder in enumerate(config.folders):
@@ -118,7 +125,7 @@ def folders(config: Config, env: Mapping[str, str]) -> Iterator[Finding]:
             yield ok("inbox", f"{_shown(written[number])} is a link; what is watched is {_shown(folder.inbox)}")
         for subject, path in (("outbox", folder.outbox), ("archive", folder.archive), ("failed", folder.failed)):
             if path is not None:
-                yield from _target(subject, path)
+                yield from _target(subject, path, seen)
         for subject, path in (("archive", folder.archive), ("failed", folder.failed)):
             if path is not None and not _same_disk(folder.inbox, path):
                 yield ok(subject, f"{_shown(path)} is on another disk than its inbox: each photo is copied there")
@@ -127,6 +134,15 @@ def folders(config: Config, env: Mapping[str, str]) -> Iterator[Finding]:
     yield findings.watches(total, _sysctl("max_user_watches"))
     if (finding := findings.instances(free=_instance_is_free(), limit=_sysctl("max_user_instances"))) is not None:
         yield finding
+
+
+def _seen(config: Config) -> frozenset[str]:
+    """Give the folders that a daemon has seen in their places: one of them that is gone, it does not make again."""
+    try:
+        with reading(config) as database:
+            return frozenset() if database is None else frozenset(Board(database).fact("targets") or ())
+    except StateError:
+        return frozenset()
 
 
 def _written_inboxes(config: Config, env: Mapping[str, str]) -> list[Path]:
@@ -141,7 +157,7 @@ def _written_inboxes(config: Config, env: Mapping[str, str]) -> list[Path]:
 
 def _count(folder: Folder) -> tuple[int, list[str]]:
     """Count the folders of an inbox, itself included, and name those that can't be read."""
-    if not folder.inbox.is_dir():
+    if _no_folder(folder.inbox) is not None:
         return 0, []
     unreadable: list[str] = []
     if not folder.recursive:
@@ -152,9 +168,8 @@ def _count(folder: Folder) -> tuple[int, list[str]]:
 
 def _inbox(folder: Folder, count: int, unreadable: list[str], mounts: Sequence[Mount]) -> Iterator[Finding]:
     path, shown = folder.inbox, _shown(folder.inbox)
-    if not path.is_dir():
-        what = "is not a folder" if path.exists() else "is not there"
-        yield fail("inbox", f"{shown} {what}", "Make it (mkdir -p), mount it, or correct the config.", EXIT_CANT_WRITE)
+    if (wrong := _no_folder(path)) is not None:
+        yield fail("inbox", f"{shown} {wrong}", "Make it (mkdir -p), mount it, or correct the config.", EXIT_CANT_WRITE)
         return
     moves = folder.on_success != "keep" or folder.on_failure == "move"
     if not os.access(path, os.R_OK | os.X_OK):
@@ -187,11 +202,24 @@ def _inbox(folder: Folder, count: int, unreadable: list[str], mounts: Sequence[M
     yield ok("inbox", f"{shown}: {count} folder{'s' * (count != 1)}, profile {printable(folder.profile.name)}{how}")
 
 
-def _target(subject: str, path: Path) -> Iterator[Finding]:
+def _no_folder(path: Path) -> str | None:
+    """Say why there is no folder at this path; None where there is one."""
+    try:
+        return None if stat.S_ISDIR(path.stat().st_mode) else "is not a folder"
+    except (FileNotFoundError, NotADirectoryError):
+        return "is not there"
+    except OSError as error:
+        return f"can't be reached: {error.strerror}"
+
+
+def _target(subject: str, path: Path, seen: Collection[str]) -> Iterator[Finding]:
     shown = _shown(path)
-    if not path.is_dir():
-        what = "is not a folder" if path.exists() else "is not there"
-        yield fail(subject, f"{shown} {what}", "Make it (mkdir -p), mount it, or correct the config.", EXIT_CANT_WRITE)
+    if (wrong := _no_folder(path)) is not None:
+        standing = _standing(path)
+        if wrong == "is not there" and str(path) not in seen and _write_probe(standing) is None:
+            yield warn(subject, f"{shown} is not there; the daemon makes it at its first start")
+            return
+        yield fail(subject, f"{shown} {wrong}", "Make it (mkdir -p), mount it, or correct the config.", EXIT_CANT_WRITE)
         return
     if (error := _write_probe(path)) is not None:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}

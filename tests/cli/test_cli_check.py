@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 
 from rembg_watch.cli import findings
 from rembg_watch.cli.findings import Finding, Level
+from rembg_watch.jobs.board import Board
+from rembg_watch.jobs.database import Database
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -266,3 +269,63 @@ def test_the_exit_code_is_the_first_kind_that_fails(rows):
     code = findings.exit_code(Finding(level, "x", "y", "", number) for level, number in rows)
     failing = [number for level, number in rows if level is Level.FAIL]
     assert code == (min(failing, key=[78, 77, 69, 73].index) if failing else 0)
+
+
+def test_a_missing_outbox_is_made_by_the_daemon(place):
+    """A warning, as its name may be mistyped; the start does not fail for it."""
+    edit(place, "outbox: out", "outbox: fresh/out")
+    code, found = check(place)
+    assert code == 0
+    assert found["outbox"][0][0] == "warn"
+    assert "the daemon makes it at its first start" in found["outbox"][0][1]
+    assert not (place / "fresh").exists()
+
+
+def test_an_outbox_that_was_there_once_is_73(place):
+    """One that the daemon has seen and that is gone is an unmounted disk, and nobody makes it again."""
+    with Database(place / "state" / "jobs.db") as database:
+        Board(database).set_fact("targets", [str(place / "fresh")], 1.0)
+    edit(place, "outbox: out", "outbox: fresh")
+    code, found = check(place)
+    assert code == 73
+    assert "is not there" in found["outbox"][0][1]
+
+
+def test_a_state_directory_that_others_can_write_is_73(place):
+    """The daemon refuses to start with it, so it is no mere warning here."""
+    (place / "state").chmod(0o777)
+    code, found = check(place)
+    assert code == 73
+    assert "chmod o-w" in found["state_dir"][0][1]
+
+
+def test_folders_that_can_not_be_looked_at_are_73(place):
+    """What keeps us from telling whether there is a folder is said, and the other lines come all the same."""
+    edit(place, "inbox: in, outbox: out", f"inbox: {'i' * 300}, outbox: {'o' * 300}")
+    code, found = check(place)
+    assert code == 73
+    assert "can't be reached: File name too long" in found["inbox"][0][1]
+    assert "can't be reached: File name too long" in found["outbox"][0][1]
+    assert found["key"][0][0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("more", "coloured"), [({"TERM": "xterm"}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_colours_are_for_terminals_that_want_them(place, more, coloured):
+    """NO_COLOR and a terminal that has none are heeded."""
+    ours, theirs = pty.openpty()
+    env = environment(HOME=str(place), **{"TERM": "xterm", **more})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rembg_watch", "check", "--offline"], cwd=place, env=env, stdout=theirs
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            seen += chunk
+    except OSError:  # how a terminal says that nobody is at its other end
+        pass
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert (b"\x1b[" in seen) is coloured
