@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import resource
 import sys
@@ -10,7 +11,9 @@ from typing import Any, NoReturn
 import click
 
 from rembg_watch import __version__
-from rembg_watch.errors import ConfigError, RembgWatchError
+from rembg_watch.cli import streams
+from rembg_watch.cli.signals import EXIT_INTERRUPTED
+from rembg_watch.errors import ConfigError, FileError, RembgWatchError
 
 COMMANDS = {
     "demo": "the whole way of some sample photos, with nothing set up",
@@ -43,6 +46,13 @@ class _Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\nStopped.", err=True)
+            sys.exit(EXIT_INTERRUPTED)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -55,18 +65,19 @@ def cli() -> None:
 
 
 def report(error: RembgWatchError) -> None:
-    """Print an error the way every command does: what happened, then what to do, on stderr."""
+    """Print an error the way every command does: what happened, then what to do; on stderr, if it can be written."""
     if isinstance(error, ConfigError):
-        for problem in error.problems:
-            click.echo(problem, err=True)
+        lines = list(error.problems)
     else:
-        click.echo(f"rembg-watch: {error.message}", err=True)
-        if error.hint:
-            click.echo(f"  {error.hint}", err=True)
+        lines = [f"rembg-watch: {error.message}", *([f"  {error.hint}"] if error.hint else [])]
+    with contextlib.suppress(OSError):
+        for line in lines:
+            click.echo(line, err=True)
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with the exit code that README lists."""
+    streams.complete()
     options: dict[str, Any] = {"args": argv} if argv is not None else {}
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the key
     try:
@@ -74,4 +85,11 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except RembgWatchError as error:
         report(error)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if not streams.is_unwritable(error):
+            raise
+        report(FileError(f"can't write the output: {error.strerror}", "Make room, or send it somewhere else."))
+        sys.exit(FileError.exit_code)
+    finally:
+        streams.settle()
     sys.exit(0)

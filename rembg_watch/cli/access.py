@@ -71,6 +71,13 @@ def _said(error: ValidationError) -> str:
     return in_words(first, value_shown(first["input"]))
 
 
+def _text(name: str, value: Any) -> Any:
+    """Refuse what was typed in bytes that are no text, which no option takes."""
+    if isinstance(value, str) and value.encode("utf-8", "replace").decode() != value:
+        raise click.UsageError(f"--{name.replace('_', '-')}: '{printable(value)}' is no text")
+    return value
+
+
 def options_of(config: Config | None, profile: str | None, flags: Mapping[str, Any], kind: Kind | None) -> Options:
     """Give the profile's options, with what was typed on top; OUT's ending decides a format that nothing else does."""
     values: dict[str, Any] = {}
@@ -80,7 +87,7 @@ def options_of(config: Config | None, profile: str | None, flags: Mapping[str, A
             known = ", ".join(sorted(config.profiles)) or "none"
             raise click.UsageError(f"there is no profile '{printable(profile)}' in {config.path}; there are: {known}")
         values = config.profiles[profile].options.model_dump(exclude_unset=True)
-    values |= {name: value for name, value in flags.items() if value is not None}
+    values |= {name: _text(name, value) for name, value in flags.items() if value is not None}
     if kind is not None:
         values.setdefault("format", kind)
     try:

@@ -37,13 +37,12 @@ class Bars:
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
-        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self.end()
 
     def begin(self, name: str) -> None:
         """Start the line of the next picture; ``name`` is safe to show."""
@@ -51,6 +50,7 @@ class Bars:
         self._number += 1
         self._name = escape(name if self._total == 1 else f"{name} ({self._number} of {self._total})")
         self._task = self._progress.add_task(f"{self._name}: waiting", total=None)
+        self._progress.start()
 
     def upload(self, progress: Passed) -> None:
         """Show how much of the photo is out."""
@@ -68,7 +68,8 @@ class Bars:
             )
 
     def end(self) -> None:
-        """Take the line away."""
+        """Take the line away, so that what is printed next has the place to itself."""
         if self._task is not None:
+            self._progress.stop()
             self._progress.remove_task(self._task)
             self._task = None

@@ -17,6 +17,7 @@ from rembg_watch.cli.entries import already_there, enter
 from rembg_watch.cli.sandbox import sandbox_class
 from rembg_watch.cli.sheet import Card, contact_sheet
 from rembg_watch.cli.show import Grid, Line, count, name, show, size
+from rembg_watch.cli.signals import EXIT_INTERRUPTED
 from rembg_watch.cli.stage import own_props, sample_props, set_up, write_config
 from rembg_watch.cli.telling import Telling
 from rembg_watch.cli.understudy import Daemon
@@ -36,7 +37,6 @@ DEADLINE = 50.0
 SECONDS_A_PHOTO = 5.0
 """Added for each photo of ``--images``, which may be large."""
 LOOK_EVERY = 0.1
-EXIT_INTERRUPTED = 130
 LATENCY = 0.15
 """Seconds that the sandbox takes for each photo beside the cutting-out: the real service is not that quick."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -41,8 +42,14 @@ def command(config_path: str | None, as_json: bool, dry_run: bool, verbose: bool
     from rembg_watch.drain import drain  # noqa: PLC0415
 
     stop = threading.Event()
+
+    def asked(number: int, _: object) -> None:
+        if stop.is_set():
+            os._exit(128 + number)  # asked twice: at once, as the daemon; the next start takes everything back
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, asked)
     result = drain(Daemon(config), stop)
     _tell(result, as_json=as_json)
     sys.exit(result.exit_code)

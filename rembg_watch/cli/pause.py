@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import click
@@ -16,6 +17,8 @@ RELEASE = "rembg-watch resume"
 @click.option("--reason", metavar="TEXT", help="Shown by status for as long as the pause lasts.")
 def command(config_path: str | None, reason: str | None) -> None:
     """Stop sending photos. They are still taken in; what is being sent is finished."""
+    if reason is not None:  # what is typed may be no text; it is kept and shown as one
+        reason = os.fsencode(reason).decode("utf-8", "backslashreplace").strip()
     config = options.load(config_path)
     from rembg_watch.cli.show import moment, text  # noqa: PLC0415
     from rembg_watch.jobs.board import PAUSE, Board  # noqa: PLC0415

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rembg_watch.cli import report
+from rembg_watch.cli import report, streams
 from rembg_watch.cli.access import access_to, config_for, options_of
 from rembg_watch.cli.bars import Bars
 from rembg_watch.cli.options import config_option
 from rembg_watch.cli.show import emit
+from rembg_watch.cli.signals import tidy_end
 from rembg_watch.cli.targets import STREAM, Order, kind_of, orders
 from rembg_watch.delivery.files import open_temp
 from rembg_watch.delivery.naming import numbered
@@ -32,10 +34,15 @@ from rembg_watch.errors import (
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rembg_watch.api.client import RembgClient
     from rembg_watch.api.options import Options
     from rembg_watch.api.removal import Removal
+    from rembg_watch.api.upload import Progress
+    from rembg_watch.delivery.files import TempFile
 
+STDOUT = 1
 MAX_WAITS = 6
 """How often a picture waits when the API says "too fast", which costs nothing."""
 LONGEST_WAIT = 60.0
@@ -51,6 +58,8 @@ class _Work:
         self._bars = bars
         self._force = force
         self._as_base64 = as_base64
+        self._sent = False
+        """Whether the picture in hand is with the API as a whole, and so possibly charged."""
 
     def do(self, order: Order) -> tuple[Removal, str | None]:
         """Do one picture and give the result with the path it has, or None where it has none.
@@ -58,9 +67,27 @@ class _Work:
         Raises:
             RembgWatchError: by what went wrong.
         """
-        if order.target is None or self._as_base64:
-            return self._send(order, None if self._as_base64 else sys.stdout.buffer), None
+        self._sent = False
+        try:
+            return self._do(order)
+        except (KeyboardInterrupt, SystemExit):  # a signal
+            self._bars.end()
+            if self._sent:
+                click.echo(f"\n{_name(order)} was being cut out: it was possibly charged.", err=True)
+            raise
+
+    def _do(self, order: Order) -> tuple[Removal, str | None]:
+        if self._as_base64:
+            return self._send(order, None), None
+        if order.target is None:
+            return self._to_stdout(order), None
         target = str(order.target.absolute())
+        if os.path.exists(target) and not os.path.isfile(target):
+            raise TargetError(
+                f"{printable(str(order.target))} is no file that could be replaced",
+                "Nothing was sent. Name a file or a folder with -o, or - for stdout.",
+                "taken",
+            )
         if not self._force and os.path.lexists(target):
             raise TargetError(
                 f"{printable(str(order.target))} is there already",
@@ -68,13 +95,13 @@ class _Work:
                 "taken",
             )
         root, name = os.path.split(target)
-        if not Path(root).is_dir():
+        if not os.path.isdir(root):
             raise TargetError(
                 f"there is no folder {printable(root)}",
                 "Nothing was sent. Make it, or name another with -o.",
                 "missing",
             )
-        with open_temp(root, name, f"remove-{os.getpid()}") as temp:
+        with _placing(root, name) as temp:
             removal = self._send(order, temp.file)
             number = 1
             while True:
@@ -82,6 +109,21 @@ class _Work:
                     return removal, commit(temp, numbered(target, number), replace=self._force)
                 except TargetTaken:  # it came while we were at it; what was paid for is kept beside it
                     number += 1
+
+    def _to_stdout(self, order: Order) -> Removal:
+        try:
+            removal = self._send(order, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        except OSError as error:  # of stdout: all others have become errors of ours
+            raise TargetError(
+                f"can't write the picture to stdout: {error.strerror}",
+                "It was charged, and is lost. Make room, or name a file with -o.",
+            ) from error
+        return removal
+
+    def _uploaded(self, progress: Progress) -> None:
+        self._sent = progress.total is not None and progress.loaded >= progress.total
+        self._bars.upload(progress)
 
     def _send(self, order: Order, out: Any) -> Removal:
         for waits in range(MAX_WAITS + 1):
@@ -91,7 +133,7 @@ class _Work:
                     self._options,
                     to=out,
                     as_base64=self._as_base64,
-                    on_upload=self._bars.upload,
+                    on_upload=self._uploaded,
                     on_download=self._bars.download,
                 )
             except TooFast as error:
@@ -99,6 +141,22 @@ class _Work:
                     raise
                 time.sleep(min(error.verdict.retry_after or 2.0**waits, LONGEST_WAIT))
         raise AssertionError("unreachable")
+
+
+@contextmanager
+def _placing(root: str, name: str) -> Iterator[TempFile]:
+    """Open a temporary file beside the target; what hinders that is told for one command, not for the daemon."""
+    with ExitStack() as stack:
+        try:
+            temp = stack.enter_context(open_temp(root, name, f"remove-{os.getpid()}"))
+        except TargetError as error:
+            hint = "Nothing was sent. Make the folder writable, or name another place with -o."
+            raise TargetError(error.message, hint if error.code == "denied" else error.hint, error.code) from error
+        yield temp
+
+
+def _name(order: Order) -> str:
+    return printable(str(order.source)) if order.source else "stdin"
 
 
 def _exit_code(error: RembgWatchError) -> int:
@@ -175,19 +233,17 @@ def command(
     options = options_of(config, profile, flags, kind)
     todo = orders(images, out, options.extension)
     to_stdout = not as_base64 and any(order.target is None for order in todo)
-    if to_stdout and as_json:
-        raise click.UsageError("--json and a picture can't both go to stdout: use -o FILE or --base64")
-    if to_stdout and sys.stdout.isatty():
-        raise click.UsageError("a picture is not for a terminal: use -o FILE, or redirect stdout")
+    if to_stdout:
+        _look_at_stdout(as_json=as_json)
     if not as_base64 and out is not None and (len(todo) > 1 or out.endswith("/")):
         _make_folder(out)
     notes: list[dict[str, Any]] = []
     failed: list[RembgWatchError] = []
     try:
-        with access_to(config, url, os.environ).client() as client, Bars(len(todo)) as bars:
+        with access_to(config, url, os.environ).client() as client, tidy_end(), Bars(len(todo)) as bars:
             work = _Work(client, options, bars, force=force, as_base64=as_base64)
             for order in todo:
-                name = printable(str(order.source)) if order.source else "stdin"
+                name = _name(order)
                 bars.begin(name)
                 try:
                     removal, path = work.do(order)
@@ -216,6 +272,16 @@ def command(
             click.echo(f"rembg-watch: {left} more not tried: it would be the same for them.", err=True)
         codes = {_exit_code(error) for error in failed}
         sys.exit(_exit_code(failed[-1]) if left or len(codes) == 1 else EXIT_SOME_FAILED)
+
+
+def _look_at_stdout(*, as_json: bool) -> None:
+    """Refuse to send a picture that could not go to stdout in the end."""
+    if as_json:
+        raise click.UsageError("--json and a picture can't both go to stdout: use -o FILE or --base64")
+    if STDOUT in streams.closed:
+        raise click.UsageError("a picture is to go to stdout, which is closed: use -o FILE")
+    if sys.stdout.isatty():
+        raise click.UsageError("a picture is not for a terminal: use -o FILE, or redirect stdout")
 
 
 def _make_folder(out: str) -> None:

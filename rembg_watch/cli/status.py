@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rembg_watch.cli import options
+from rembg_watch.cli.signals import tidy_end
 from rembg_watch.cli.status_page import page
 from rembg_watch.status import snapshot
 
@@ -45,7 +46,7 @@ def command(config_path: str | None, *, as_json: bool, watch: bool) -> None:
         else:
             show.show(page(picture))
         return
-    with contextlib.suppress(KeyboardInterrupt):
+    with tidy_end(), contextlib.suppress(KeyboardInterrupt):
         if as_json:
             for picture in _pictures(config):
                 show.emit(picture.as_dict(), compact=True)

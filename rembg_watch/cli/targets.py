@@ -32,7 +32,7 @@ class Order:
 
 def is_folder(out: str, count: int) -> bool:
     """Say whether OUT names a folder: there is one, it ends with a slash, or several pictures must go there."""
-    return count > 1 or out.endswith("/") or Path(out).is_dir()
+    return count > 1 or out.endswith("/") or os.path.isdir(out)
 
 
 def kind_of(out: str | None, count: int) -> Kind | None:
@@ -48,13 +48,18 @@ def orders(sources: Sequence[str], out: str | None, extension: str) -> list[Orde
     Raises:
         click.UsageError: what was typed can't be meant.
     """
+    if out == "":
+        raise click.UsageError("-o names nothing: it is empty")
     if sources.count(STREAM) > 1 or (out == STREAM and len(sources) > 1):
         raise click.UsageError("one picture at a time goes through '-'")
-    if out is not None and len(sources) > 1 and Path(out).suffix.lower() in _KINDS and not Path(out).is_dir():
+    if out is not None and len(sources) > 1 and Path(out).suffix.lower() in _KINDS and not is_folder(out, 1):
         raise click.UsageError(f"{printable(out)} is one picture, but there are {len(sources)}: name a folder with -o")
     taken = {_whole(source) for source in sources if source != STREAM}
     found = []
-    for source in dict.fromkeys(sources):
+    once: dict[str, str] = {}
+    for source in sources:
+        once.setdefault(source if source == STREAM else os.path.abspath(source), source)
+    for source in once.values():
         path = None if source == STREAM else Path(source)
         if out == STREAM or (out is None and path is None):
             found.append(Order(path, None))

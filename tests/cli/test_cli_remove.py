@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import stat
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -314,3 +315,73 @@ def test_a_terminal_sees_bars(sandbox, tmp_path):
     assert process.returncode == 0
     assert b"cutting out" in seen
     assert told.startswith(b"photo.jpg -> photo.webp")
+
+
+def test_only_files_are_replaced(remove, sandbox, tmp_path):
+    """--force does not put a picture into the place of a pipe or a device; nothing is sent."""
+    draw(tmp_path / "photo.jpg")
+    os.mkfifo(tmp_path / "pipe.webp")
+    (tmp_path / "link.webp").symlink_to("pipe.webp")
+    for out in ("pipe.webp", "link.webp"):
+        done = remove("photo.jpg", "-o", out, "--force")
+        assert done.returncode == 73
+        assert b"is no file that could be replaced" in done.stderr
+    assert stat.S_ISFIFO((tmp_path / "pipe.webp").lstat().st_mode)
+    assert (tmp_path / "link.webp").is_symlink()
+    assert sandbox.charged == 0
+
+
+def test_a_photo_that_is_named_twice_is_paid_once(remove, sandbox, tmp_path):
+    """However its path is written."""
+    draw(tmp_path / "photo.jpg")
+    done = remove("photo.jpg", "./photo.jpg", str(tmp_path / "photo.jpg"))
+    assert done.returncode == 0, done.stderr
+    assert sandbox.charged == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (("--bg-color", b"re\xff\x1b[31m"), rb"--bg-color: 're\xff\x1b[31m' is no text"),
+        (("-o", ""), b"-o names nothing"),
+        (("--profile", b"\xff", "-c", "config.yaml"), rb"there is no profile '\xff'"),
+    ],
+)
+def test_odd_words_are_wrong_usage(remove, sandbox, tmp_path, typed, said):
+    """Bytes that are no text, and an empty variable of a script, are no crash and no guess."""
+    draw(tmp_path / "photo.jpg")
+    (tmp_path / "config.yaml").write_text("folders: [{inbox: i, outbox: o}]")
+    done = remove("photo.jpg", *typed)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert sandbox.charged == 0
+
+
+def test_a_target_that_can_not_be_looked_at_is_told_in_words(remove, sandbox, tmp_path):
+    """A name that no file can have is not sent for."""
+    draw(tmp_path / "photo.jpg")
+    done = remove("photo.jpg", "-o", f"{'x' * 300}/out.webp")
+    assert done.returncode == 73
+    assert b"Nothing was sent" in done.stderr
+    assert sandbox.charged == 0
+
+
+def test_a_result_has_a_line_to_itself(sandbox, tmp_path):
+    """On one terminal for everything, the line of the progress is gone before the result is told."""
+    draw(tmp_path / "photo.jpg")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rembg_watch", "remove", "photo.jpg", "--url", sandbox.url],
+        cwd=tmp_path, env=environment(REMBG_API_KEY=KEY, TERM="xterm"), stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    seen = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            seen += chunk
+    except OSError:
+        pass
+    os.close(ours)
+    assert process.wait(60) == 0
+    before = seen[: seen.index(b"photo.jpg -> ")]
+    assert before.endswith(b"\x1b[2K")
