@@ -161,8 +161,10 @@ def walk_to_end(file: BinaryIO, kind: Kind) -> bool:
     return (_jpeg_end(data, len(data)) if kind is Kind.JPEG else _png_end(data, len(data))) is not None
 
 
-def check_whole(file: BinaryIO) -> Header:
+def check_whole(file: BinaryIO, most: int = MAX_SIDE) -> Header:
     """Check signature, structure and every pixel; give the picture's format and its size in pixels.
+
+    ``most`` is the longest side in pixels that is decoded: an answer may have more than a photo that is sent.
 
     Only PNG carries checksums. Bytes that were altered in the middle of a lossy WebP or a JPEG still decode, to a
     picture with a fault; against that stand TLS and the Content-Length.
@@ -182,7 +184,7 @@ def check_whole(file: BinaryIO) -> Header:
             raise NotAPicture(f"not a picture: it begins with {head[:16]!r}", "Only webp, png, jpeg and bmp are known.")
         if not _has_end(blocks, kind, head, size):
             raise BrokenPicture(f"the {kind.value} picture is cut short after {size} bytes", "It is asked for again.")
-        return decode(blocks)
+        return decode(blocks, most)
 
 
 def _has_end(file: BinaryIO, kind: Kind, head: bytes, size: int) -> bool:
@@ -249,7 +251,7 @@ def read_header(file: BinaryIO) -> Header:
             return Header(kind, *picture.size)
 
 
-def decode(file: BinaryIO) -> Header:
+def decode(file: BinaryIO, most: int = MAX_SIDE) -> Header:
     """Decode every pixel, as the proof that the picture is whole.
 
     JPEG is decoded at an eighth of its size (all of its data is read, with a 64th of the memory); other pictures of
@@ -257,15 +259,15 @@ def decode(file: BinaryIO) -> Header:
 
     Raises:
         NotAPicture: no supported format.
-        BrokenPicture: it does not decode, or it is wider or higher than 10000 px.
+        BrokenPicture: it does not decode, or it is wider or higher than ``most`` px.
 
     """
     kind, picture = _open(file)
     with picture:
         header = Header(kind, *picture.size)
-        if max(picture.size) > MAX_SIDE:
+        if max(picture.size) > most:
             raise BrokenPicture(
-                f"the picture is {header.width} x {header.height} px", f"The API's limit is {MAX_SIDE} px a side."
+                f"the picture is {header.width} x {header.height} px", f"The limit is {most} px a side."
             )
         big = kind is not Kind.JPEG and header.width * header.height > BIG_PIXELS
         with _one_big_at_a_time if big else nullcontext():

@@ -149,6 +149,11 @@ class Options(BaseModel):
             shrunk = shrunk or _alike(answer, small)
         return Fit.SHRUNK if much_smaller or shrunk else Fit.WRONG
 
+    def longest(self, source: tuple[int, int]) -> int:
+        """The longest side, in pixels, that an honest answer may have: a large photo that is turned has over 10000."""
+        longest = max(side for wanted, _ in self._sizes(source) for side in wanted)
+        return math.ceil(longest + max(3.0, longest * 0.01))
+
     def _sizes(self, source: tuple[int, int]) -> Iterator[tuple[tuple[float, float], tuple[float, float]]]:
         """Give each size that an honest answer may have, the likely ones first, and what it is when shrunk.
 

@@ -7,7 +7,7 @@ from typing import BinaryIO
 from rembg_watch.api.options import SHRUNK_SIDE, Fit, Options
 from rembg_watch.api.verdict import About, Charge, Verdict, error_for, hint_for
 from rembg_watch.errors import NotAPicture, PictureError
-from rembg_watch.imagefile import Header, check_whole
+from rembg_watch.imagefile import MAX_SIDE, Header, check_whole
 
 
 def picture_verdict(
@@ -53,7 +53,7 @@ def checked(file: BinaryIO, options: Options, source_size: tuple[int, int]) -> H
     """
     header, problem = None, None
     try:
-        header = check_whole(file)
+        header = check_whole(file, max(MAX_SIDE, options.longest(source_size)))
     except PictureError as error:
         problem = error
     verdict = picture_verdict(header, problem, options, source_size)

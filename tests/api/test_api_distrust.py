@@ -7,12 +7,12 @@ import io
 import time
 
 import pytest
-from api_raw_server import RawServer
+from api_raw_server import RawServer, picture
 from api_sending import KEY, PNG, client, failure, good, send
 
 from rembg_watch.api.client import RembgClient
 from rembg_watch.api.options import Options
-from rembg_watch.api.picture import picture_verdict
+from rembg_watch.api.picture import checked, picture_verdict
 from rembg_watch.api.verdict import CODES, About, Charge
 from rembg_watch.errors import AccountRefused, BadAnswer, BrokenPicture, NotAPicture, ServiceDown
 from rembg_watch.imagefile import Header, Kind
@@ -192,3 +192,12 @@ def test_picture_verdicts():
     assert code(None, NotAPicture("no", "")) == (About.SERVICE, "not-a-picture")
     assert code(None, BrokenPicture("half", "")) == (About.SERVICE, "cut-short")
     assert code(None) == (About.SERVICE, "not-a-picture")
+
+
+def test_turned_pictures_may_be_larger_than_the_api_takes():
+    """A photo of nearly 10000 px has more when it is turned: that is what was asked for and paid, so it counts."""
+    options = Options(format="png", angle=3)
+    turned = io.BytesIO(picture("PNG", (10_018, 1124), 0, "L"))
+    assert checked(turned, options, (10_000, 600)) == Header(Kind.PNG, 10_018, 1124)
+    with pytest.raises(BadAnswer):
+        checked(io.BytesIO(picture("PNG", (10_200, 1124), 0, "L")), options, (10_000, 600))
