@@ -281,5 +281,5 @@ class Patrol:
         before, self.inboxes = self.inboxes, self._wanted
         for inbox in set(before).difference(self.inboxes):
             self._roots.forget(inbox)
-        self._roots.take_unmounted()
+        self._roots.take_as_meant()
         self._rescan = True

@@ -106,11 +106,15 @@ class Roots:
         self._watcher.unwatch(inbox)
         self._roots.pop(inbox, None)
 
-    def take_unmounted(self) -> None:
-        """Take it as meant where a root that was a mount is none by now; one that still is must not be lost unseen."""
+    def take_as_meant(self) -> None:
+        """Take a reload for a word of somebody's: a root that was a mount is none any more, and what could not be watched
+        can be by now. A root that still is a mount must not be lost unseen.
+        """
         for inbox, root in self._roots.items():
             if inbox.health is Health.UNMOUNTED:
                 root.is_mount = False
+            if inbox.mode is Mode.SCAN and inbox.health is Health.OK and inbox.message:  # it could not be watched
+                root.identity = None
 
     def are_calm(self) -> bool:
         """Tell whether the bell would ring if anything became of any root."""

@@ -1,0 +1,55 @@
+"""Run by a test in a user namespace of its own: an intake that may watch nothing, until the limit is raised and reloaded.
+
+Prints how the inbox is watched, before and after; exit code 77 where the limit can't be set.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from rembg_watch.api.options import Options
+from rembg_watch.config.model import Folder, Profile
+from rembg_watch.intake.inbox import Mode
+from rembg_watch.intake.intake import Intake
+
+LIMIT = Path("/proc/sys/user/max_inotify_watches")
+
+
+class Nothing:
+    """A job table that knows no file."""
+
+    def known_versions(self, folder, directory):
+        return {}
+
+    def known_version(self, folder, path):
+        return None
+
+
+def main(place: Path) -> int:
+    try:
+        LIMIT.write_text("0", encoding="ascii")
+    except OSError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 77
+    inbox = place.resolve() / "inbox"
+    inbox.mkdir()
+    folder = Folder(inbox, place / "outbox", Profile("plain", Options()))
+    intake = Intake([folder], Nothing(), lambda _: None)
+    intake.start()
+    intake.first_scan_done.wait(10)
+    print(intake.roots()[0].mode.value, intake.roots()[0].message)  # noqa: T201
+    LIMIT.write_text("20", encoding="ascii")
+    intake.replace_folders([folder])
+    end = time.monotonic() + 15
+    while time.monotonic() < end and intake.roots()[0].mode is not Mode.EVENTS:
+        time.sleep(0.05)
+    root = intake.roots()[0]
+    intake.stop()
+    print(root.mode.value, root.message)  # noqa: T201
+    return 0 if root.mode is Mode.EVENTS and not root.message else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
