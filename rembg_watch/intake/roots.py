@@ -107,8 +107,9 @@ class Roots:
         self._roots.pop(inbox, None)
 
     def take_as_meant(self) -> None:
-        """Take a reload for a word of somebody's: a root that was a mount is none any more, and what could not be watched
-        can be by now. A root that still is a mount must not be lost unseen.
+        """Take a reload as a hint that things were seen to: a lost mount is none any more, a limit was raised.
+
+        A root that still is a mount must not be lost unseen.
         """
         for inbox, root in self._roots.items():
             if inbox.health is Health.UNMOUNTED:
