@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from rembg_watch.dispatch.report import Report
     from rembg_watch.jobs.model import Job
+
+SPARE = 2
+"""For so many requests in flight there is one more worker, who reads the next photo or delivers an answer."""
 
 log = structlog.get_logger()
 
@@ -51,7 +54,10 @@ class Crew:
         """By worker that is at a job: when it made its last step. One that waits for its turn is not here."""
         self._lost: str | None = None
         """Which worker has died, and of what."""
+        self._size = 0
+        """How many workers there are to be; those above it end one by one."""
         self._threads: list[threading.Thread] = []
+        """Those that have not ended."""
         self._stopping = False
         self._desk = Desk()
         self._finished: deque[float] = deque()
@@ -60,13 +66,14 @@ class Crew:
 
     def resize(self, workers: int) -> None:
         """Go on with so many workers; one too many ends after its job."""
-        while len(self._threads) < workers:
-            thread = threading.Thread(target=self._work, name=f"worker-{len(self._threads) + 1}", daemon=True)
-            self._threads.append(thread)
+        for number in range(self._size, workers):
+            thread = threading.Thread(target=self._work, name=f"worker-{number + 1}", daemon=True)
+            with self._lock:
+                self._threads.append(thread)
             thread.start()
-        for _ in range(len(self._threads) - workers):
-            self._threads.pop()
+        for _ in range(workers, self._size):
             self._local.put(None)
+        self._size = workers
 
     def enter(self, jobs: list[Job]) -> None:
         """Note jobs that were claimed; :meth:`put` gives them to the workers."""
@@ -76,6 +83,27 @@ class Crew:
     def put(self, job: Job) -> None:
         """Let a worker take this job, at once or again."""
         self._local.put(job)
+
+    def recall(self) -> list[Job]:
+        """Take the jobs that no worker has begun out of their hands."""
+        jobs: list[Job] = []
+        words = 0
+        with suppress(queue.Empty):
+            while True:
+                if (job := self._local.get_nowait()) is None:
+                    words += 1
+                else:
+                    jobs.append(job)
+        for _ in range(words):  # those to the workers that are too many
+            self._local.put(None)
+        self.leave(jobs)
+        return jobs
+
+    def leave(self, jobs: list[Job]) -> None:
+        """Forget jobs that were claimed and are not begun."""
+        with self._lock:
+            for job in jobs:
+                self._claimed.pop(job.id, None)
 
     def waiting(self) -> int:
         """Count the jobs that no worker has taken yet."""
@@ -106,7 +134,7 @@ class Crew:
         now = time.monotonic()
         for ident, since in self._steps.copy().items():
             if (seconds := now - since) > longest_step:
-                name = next((thread.name for thread in self._threads if thread.ident == ident), "a worker")
+                name = next((thread.name for thread in self._workers() if thread.ident == ident), "a worker")
                 return f"{name} hangs: it has been at one step of one photo for {seconds:.0f} s"
         return None
 
@@ -118,13 +146,18 @@ class Crew:
                 self._local.get_nowait()
             except queue.Empty:
                 break
-        for _ in self._threads:
+        workers = self._workers()
+        for _ in workers:
             self._local.put(None)
         deadline = time.monotonic() + grace
-        for thread in self._threads:
+        for thread in workers:
             thread.join(max(0.0, deadline - time.monotonic()))
         with self._lock:
             return list(self._claimed.values())
+
+    def _workers(self) -> list[threading.Thread]:
+        with self._lock:
+            return self._threads.copy()
 
     # -- for the line
 
@@ -162,6 +195,9 @@ class Crew:
         except Exception as error:
             self._lost = f"{threading.current_thread().name} has died: {error}"
             log.exception("dispatch.worker_died")
+        finally:  # any of them may be the one that is too many: the one that takes the word for it
+            with self._lock:
+                self._threads.remove(threading.current_thread())
 
     def _do(self, job: Job) -> None:
         self.step_made()
@@ -176,5 +212,10 @@ class Crew:
                 self._finished.append(time.monotonic())
         if report.ended is not Ended.PARKED:
             self._settle(job, report)
-        if self.waiting() < len(self._threads):
+        if self.waiting() < self._size:
             self._hungry()
+
+
+def spare(requests: int) -> int:
+    """Give how many workers more than requests in flight there are."""
+    return max(1, requests // SPARE)
