@@ -59,6 +59,8 @@ class Holds:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._lock = threading.Lock()
+        self._changing = threading.Lock()
+        """From a change until the board tells it: a hold that ends there before it has begun would stay there."""
         self._held: dict[tuple[str, str], _Held] = {}
         self._ended: dict[tuple[str, str], tuple[_Held, float]] = {}
         """Holds that a probe ended, and when (monotonic seconds); the work has not shown yet that they are over."""
@@ -104,6 +106,19 @@ class Holds:
         One that comes again soon after a probe ended it goes on: since when it stands, and, for an outbox, how seldom
         it is looked at.
         """
+        with self._changing:
+            self._set(scope, kind, message, release, now, check_in, until_tomorrow)
+
+    def _set(
+        self,
+        scope: str,
+        kind: str,
+        message: str,
+        release: str,
+        now: float,
+        check_in: float | None,
+        until_tomorrow: bool,  # noqa: FBT001 - handed on
+    ) -> None:
         with self._lock:
             held = self._held.get((scope, kind))
             since = held.hold.since if held else now
@@ -124,28 +139,36 @@ class Holds:
 
     def release(self, scope: str, kind: str | None = None) -> bool:
         """End a hold, or every hold of a scope; False where there was none: then what ended before is over indeed."""
-        with self._lock:
-            keys = [key for key in self._held if key[0] == scope and kind in (None, key[1]) and key != PAUSE]
-            for key in keys:
-                self._ended[key] = (self._held.pop(key), time.monotonic())
-            if not keys:
+        if not self._keys(scope, kind):  # the usual case, with each photo: it waits for no board
+            with self._lock:
                 self._ended = {key: ended for key, ended in self._ended.items() if key[0] != scope}
-        for key in keys:
-            log.info("hold.end", scope=key[0], kind=key[1])
-            self._board.release(*key)
+            return False
+        with self._changing:
+            keys = self._keys(scope, kind)
+            with self._lock:
+                for key in keys:
+                    self._ended[key] = (self._held.pop(key), time.monotonic())
+            for key in keys:
+                log.info("hold.end", scope=key[0], kind=key[1])
+                self._board.release(*key)
         return bool(keys)
+
+    def _keys(self, scope: str, kind: str | None) -> list[tuple[str, str]]:
+        with self._lock:
+            return [key for key in self._held if key[0] == scope and kind in (None, key[1]) and key != PAUSE]
 
     def postpone(self, scope: str, kind: str, now: float, seconds: float) -> None:
         """Set the time of the next probe."""
-        with self._lock:
-            held = self._held.get((scope, kind))
-            if held is None:
-                return
-            old = held.hold
-            held.hold = hold = Hold(scope, kind, old.message, old.release, old.since, now + seconds)
-            held.interval = seconds
-            held.until_tomorrow = False
-        self._board.hold(hold)
+        with self._changing:
+            with self._lock:
+                held = self._held.get((scope, kind))
+                if held is None:
+                    return
+                old = held.hold
+                held.hold = hold = Hold(scope, kind, old.message, old.release, old.since, now + seconds)
+                held.interval = seconds
+                held.until_tomorrow = False
+            self._board.hold(hold)
 
     def look_now(self, now: float) -> None:
         """Let every probe that costs nothing be due: a new config may have ended the reason."""

@@ -101,3 +101,20 @@ def test_the_board_always_shows_what_is_held(events):
                 holds.shift(3.0, float(now))
         assert set(board) == {(hold.scope, hold.kind) for hold in holds.all()}
         assert {hold.message for hold in board.values()} == {hold.message for hold in holds.all()}
+
+
+def test_a_hold_that_ends_as_it_begins_does_not_stay_on_the_board(bench, in_thread, wait_until, monkeypatch):
+    """One worker finds the service down, another one finds it well: what people see is what holds."""
+    tell = bench.board.hold
+
+    def tell_late(hold):
+        ending = in_thread(lambda: bench.holds.release(ALL, "service"))
+        # The other one is through, or it waits for us.
+        wait_until(lambda: not ending.is_alive() or bench.holds._changing.locked())
+        tell(hold)
+
+    monkeypatch.setattr(bench.board, "hold", tell_late)
+    bench.holds.hold(ALL, "service", "down", "wait", now=100.0)
+    wait_until(lambda: not bench.holds.all())
+    wait_until(lambda: not bench.holds._changing.locked())
+    assert bench.board.holds() == []
