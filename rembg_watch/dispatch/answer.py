@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from blake3 import blake3
 
 from rembg_watch.delivery import hash_file, sync
+from rembg_watch.delivery.files import temp_tag
 from rembg_watch.errors import TargetError
 
 if TYPE_CHECKING:
@@ -39,6 +40,14 @@ class Answer:
 def spool_file(state_dir: Path, tag: str) -> str:
     """Give the path of the spool file of one attempt, by the tag of its temporary file."""
     return f"{state_dir}/spool/{tag}.part"
+
+
+def clear_away(temp: str, state_dir: Path) -> None:
+    """Remove what an attempt left of its answer, in the temporary file and in the spool. Never raises an OSError."""
+    with suppress(OSError):
+        os.unlink(temp)
+    with suppress(OSError, ValueError):  # it may be the spool file that was named
+        os.unlink(spool_file(state_dir, temp_tag(temp)))
 
 
 class Sink(io.RawIOBase):
@@ -73,19 +82,29 @@ class Sink(io.RawIOBase):
 
     def _write(self, view: memoryview) -> None:
         at = 0
-        while at < len(view):  # an unbuffered file may take less than it was given
-            at += self.file.write(view[at:])
+        try:
+            while at < len(view):  # an unbuffered file may take less than it was given
+                at += self.file.write(view[at:])
+        except OSError as error:  # the spool file's; the temporary file has errors of ours
+            assert self.trouble is not None
+            raise self.trouble from error
 
     def _divert(self, trouble: TargetError) -> None:
         """Go on in the spool file, with what the temporary file took so far; raises ``trouble`` if that fails too."""
         try:
             os.makedirs(os.path.dirname(self._spool), mode=0o700, exist_ok=True)
             descriptor = os.open(self._spool, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            file = open(descriptor, "w+b", buffering=0)  # noqa: SIM115 - it is closed with the sink
+        except OSError as error:
+            raise trouble from error
+        file = open(descriptor, "w+b", buffering=0)  # noqa: SIM115 - it is closed with the sink
+        try:
             source = self._temp.file.fileno()
             for at in range(0, self.size, _BLOCK):
                 os.write(descriptor, os.pread(source, min(_BLOCK, self.size - at), at))
         except OSError as error:
+            file.close()
+            with suppress(OSError):
+                os.unlink(self._spool)
             raise trouble from error
         self.file, self.trouble = file, trouble
 

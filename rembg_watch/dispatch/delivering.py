@@ -29,8 +29,8 @@ def deliver(passage: Passage, answer: Answer, target: Target, content_hash: str)
         # Given back while the answer came in. It stays where it is: the next claim finds it.
         answer.temp.close()
         return Report(Ended.LOST, sent=passage.sent_at > 0, spent=True)
-    tools.at(Step.MARKED_RECEIVED)
     try:
+        tools.at(Step.MARKED_RECEIVED)
         place(answer.temp, target.relpath, replace=target.replace, hash_expected=answer.hash)
     except BaseException:
         answer.temp.close()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,8 +11,10 @@ import structlog
 from rembg_watch.api.verdict import Charge as ApiCharge
 from rembg_watch.delivery import writable
 from rembg_watch.dispatch import retry
+from rembg_watch.dispatch.answer import clear_away
 from rembg_watch.dispatch.passage import keep
 from rembg_watch.dispatch.report import Ended, Report
+from rembg_watch.dispatch.retry import MAX_PAID_TRIES
 from rembg_watch.dispatch.steps import Step
 from rembg_watch.dispatch.tidying import wish
 from rembg_watch.errors import TargetTaken
@@ -35,8 +35,7 @@ PLACE_AGAIN = 60.0
 def changed(passage: Passage, error: SourceChanged) -> Report:
     _end(passage, State.SUPERSEDED, "changed", error.message, error.hint, forget=True)
     if passage.job.temp is not None:  # what a killed run was told of the version before
-        with suppress(OSError):
-            os.unlink(passage.job.temp)
+        clear_away(passage.job.temp, passage.tools.config().state_dir)
     passage.tools.again(passage.job.folder, passage.job.path)
     return Report(Ended.REFUSED, sent=passage.sent_at > 0)
 
@@ -74,7 +73,8 @@ def held(passage: Passage, error: TargetError) -> Report:
         )
         return Report(Ended.REFUSED, sent=passage.sent_at > 0, spent=passage.spent)
     _end(passage, State.QUEUED, error.code, error.message, error.hint, charge=charge, keep_answer=keep_answer)
-    return Report(Ended.TARGET, sent=passage.sent_at > 0, spent=passage.spent, target=error)
+    outbox = str(passage.folder.outbox)
+    return Report(Ended.TARGET, sent=passage.sent_at > 0, spent=passage.spent, target=error, outbox=outbox)
 
 
 def judged(passage: Passage, verdict: Verdict) -> Report:
@@ -129,14 +129,25 @@ def judged(passage: Passage, verdict: Verdict) -> Report:
 
 
 def crashed(passage: Passage) -> Report:
-    """A fault of ours: the job waits, as if the service had failed, so that it can't spin; its permit is kept."""
-    hint = "Please report it with the log; the job is tried again in 10 minutes."
+    """A fault of ours: the job waits, as if the service had failed, so that it can't spin; its permit is kept.
+
+    One that may cost a credit each time, and brings no answer, is not paid for again and again.
+    """
+    message, hint = (
+        "an error inside rembg-watch",
+        "Please report it with the log; the job is tried again in 10 minutes.",
+    )
+    paid_in_vain = passage.spent and not passage.received
+    if paid_in_vain and passage.job.attempts + 1 >= min(passage.tools.config().retry.max_attempts, MAX_PAID_TRIES):
+        hint = f"Please report it with the log; then: rembg-watch jobs retry {passage.job.id}"
+        _end(passage, State.FAILED, "internal", message, hint, counted=True, charge=Charge.POSSIBLY)
+        return Report(Ended.REFUSED, sent=True, spent=True, failed=True)
     again = passage.tools.clock() + 600
     _end(
         passage,
         State.WAITING,
         "internal",
-        "an error inside rembg-watch",
+        message,
         hint,
         not_before=again,
         counted=True,

@@ -15,12 +15,12 @@ import structlog
 from rembg_watch.api.picture import checked
 from rembg_watch.delivery import copy_result, place, same_content, sync, sync_folder
 from rembg_watch.delivery.files import hash_file, open_source, reopen_temp, temp_name, temp_tag
-from rembg_watch.dispatch.answer import answer_in, spool_file
+from rembg_watch.dispatch.answer import answer_in, clear_away, spool_file
 from rembg_watch.dispatch.delivering import deliver, finish
 from rembg_watch.dispatch.report import Ended, Report
 from rembg_watch.dispatch.steps import Step
 from rembg_watch.dispatch.target import names_for
-from rembg_watch.errors import ApiError, SourceError, TargetError
+from rembg_watch.errors import ApiError, SourceChanged, SourceError, TargetError
 from rembg_watch.jobs.model import Charge, How
 from rembg_watch.printable import printable
 
@@ -42,6 +42,8 @@ def deliver_kept(passage: Passage) -> Report | None:
     assert job.result_hash is not None and job.output is not None  # noqa: PT018
     size = job.result_size or 0
     root = str(passage.folder.outbox)
+    if any(output.job_id > job.id for output in passage.tools.outputs.of(job.folder, job.path)):
+        raise SourceChanged(f"a newer version of {printable(job.path)} was delivered before", "Nothing to do.")
     if same_content(job.output, job.result_hash, size):
         return finish(passage, job.output, job.result_hash, size, job.content_hash, How.SENT)
     if job.temp is None or not same_content(job.temp, job.result_hash, size):
@@ -71,8 +73,7 @@ def found(passage: Passage, photo: Photo, target: Target, content_hash: str) -> 
     same = (job.content_hash, job.fingerprint) == (content_hash, passage.profile.options.fingerprint)
     # What was not sent is a copy that was cut short: begun anew, it gets another name.
     if job.api_sent_at is None or not same:
-        with suppress(OSError):
-            os.unlink(job.temp)
+        clear_away(job.temp, passage.tools.config().state_dir)
         return None
     if os.path.dirname(job.temp) != os.path.dirname(target.path):  # in the spool, or in the outbox of before
         return _found_elsewhere(passage, photo, target, content_hash, job.temp)
@@ -159,10 +160,14 @@ def _placed_before(passage: Passage, known: Output) -> bool:
 def _deliver_copy(passage: Passage, place: str, target: Target, content_hash: str, result_hash: str) -> Report:
     """Deliver an answer that stands on another disk, and only then let go of it there."""
     copy = _copy(passage, place, target, content_hash, result_hash)
-    report = deliver(passage, answer_in(copy), target, content_hash)
-    with suppress(OSError):
-        os.unlink(place)
-    return report
+    answer = answer_in(copy)
+    passage.received = False
+    try:
+        return deliver(passage, answer, target, content_hash)
+    finally:
+        # Where the claim was taken over, the row leads to the answer where it stood, and nobody knows of the copy.
+        with suppress(OSError):
+            os.unlink(place if passage.received else copy.path)
 
 
 def _copy(passage: Passage, source: str, target: Target, content_hash: str, expected: str) -> TempFile:

@@ -38,6 +38,8 @@ class Report:
     spent: bool = False
     verdict: Verdict | None = None
     target: TargetError | None = None
+    outbox: str = ""
+    """Whose error ``target`` is."""
     state: StateError | None = None
     fingerprint: str = ""
     sent_at: float = 0.0

@@ -43,8 +43,10 @@ def accept(connection: Connection, arrival: Arrival, now: float) -> Accepted:
         is_open = state in (State.QUEUED, State.WAITING)
         if Version(size, mtime_ns) == arrival.version:
             if is_open and fingerprint != arrival.fingerprint:
+                # What may have come of the options of before is no answer to these; a paid one stays as it is.
                 connection.execute(
-                    "UPDATE jobs SET fingerprint = ?, profile = ? WHERE id = ?",
+                    "UPDATE jobs SET fingerprint = ?, profile = ?, api_sent_at = NULL"
+                    " WHERE id = ? AND result_hash IS NULL",
                     (arrival.fingerprint, arrival.profile, number),
                 )
             return Accepted.KNOWN
@@ -56,8 +58,9 @@ def accept(connection: Connection, arrival: Arrival, now: float) -> Accepted:
                 " message = 'the file changed before its result was delivered' WHERE id = ?",
                 (now, now, number),
             )
-            # Where only the file's time changed, the answer to the same bytes still serves; the worker looks.
-            answer = sent if fingerprint == arrival.fingerprint else _NO_ANSWER
+            # Where only the file's time changed, the answer to the same bytes still serves; the worker looks. With
+            # other options it does not: then the worker takes its file for a copy that was cut short, and removes it.
+            answer = sent if fingerprint == arrival.fingerprint else (*sent[:2], None)
     refusal = arrival.refusal
     state = State.FAILED if refusal else State.DONE if arrival.adopt else State.QUEUED
     cursor = connection.execute(

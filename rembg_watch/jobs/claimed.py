@@ -138,10 +138,12 @@ class ClaimedJobs:
         return self._db.write(work)
 
     def use_profile(self, job: Job, fingerprint: str, profile: str) -> bool:
-        """Note that the job is done with other options than it came in with, as the config has changed since."""
-        return self._db.write(
-            lambda connection: _step(connection, job, "fingerprint = ?, profile = ?", (fingerprint, profile))
-        )
+        """Note that the job is done with other options than it came in with, as the config has changed since.
+
+        What was sent before is forgotten with it, as with a copy: it is no answer to these options.
+        """
+        other = "api_sent_at = iif(fingerprint = ?, api_sent_at, NULL), fingerprint = ?, profile = ?"
+        return self._db.write(lambda connection: _step(connection, job, other, (fingerprint, fingerprint, profile)))
 
     def forget_answer(self, job: Job) -> bool:
         """Note that the paid answer that was written down is nowhere to be found: the photo has to be sent anew."""

@@ -126,12 +126,15 @@ class Steering:
     def cancel(self, *, ids: Sequence[int] = (), folder: str | None = None, now: float) -> list[int]:
         """Cancel jobs that wait for their turn: those with the given numbers, or all of a folder; give their numbers.
 
-        A job that is being sent, or whose answer is here, is not touched: its credit is spent, so its result is worth
-        having. Nothing named is nothing done.
+        A job that is being sent, or whose answer is here (or may be, after a crash), is not touched: its credit is
+        spent, so its result is worth having. Nothing named is nothing done.
         """
         condition = f"id IN ({', '.join('?' * len(ids))})" if ids else "0" if folder is None else "1"
         condition, values = _of_folder(
-            f"state IN ('queued', 'waiting') AND result_hash IS NULL AND {condition}", [*ids], folder
+            "(state = 'waiting' OR (state = 'queued' AND api_sent_at IS NULL)) AND result_hash IS NULL"
+            f" AND {condition}",
+            [*ids],
+            folder,
         )
 
         def work(connection: Connection) -> list[int]:

@@ -19,6 +19,12 @@ LONGEST_WAIT = 86_400.0
 """Seconds; the largest ``retry.max_delay``."""
 
 
+_SAME_FILE = " other.name = jobs.name AND other.dir = jobs.dir AND other.folder = jobs.folder)"
+_NONE_RUNNING = (
+    " AND NOT EXISTS (SELECT 1 FROM jobs AS other INDEXED BY jobs_state WHERE other.state = 'running' AND" + _SAME_FILE
+)
+
+
 class JobStore(ClaimedJobs):
     """The queue in the database, with the steps of what was claimed from it."""
 
@@ -59,8 +65,8 @@ class JobStore(ClaimedJobs):
         """Claim up to ``limit`` jobs that are due, the highest priority first, then the oldest.
 
         Jobs of the ``folders`` and option fingerprints (``profiles``) that are named are left out: they are held. So
-        are newer versions of a file of which one is still worked on: the older answer must not arrive last. ``only``
-        claims jobs of this fingerprint alone, to try whether a profile is taken again.
+        are newer versions of a file of which one is still worked on, or paid for and to be delivered: the older answer
+        must not arrive last. ``only`` claims jobs of this fingerprint alone, to try whether a profile is taken again.
         """
 
         def work(connection: Connection) -> list[Job]:
@@ -72,9 +78,11 @@ class JobStore(ClaimedJobs):
                 "UPDATE jobs SET state = 'running', lease = lower(hex(randomblob(8))), lease_until = ?, updated_at = ?"
                 " WHERE id IN (SELECT id FROM jobs INDEXED BY jobs_ready WHERE state = 'queued'"
                 + held
-                + " AND NOT EXISTS (SELECT 1 FROM jobs AS other INDEXED BY jobs_state WHERE"
-                " other.state = 'running' AND other.name = jobs.name AND other.dir = jobs.dir"
-                " AND other.folder = jobs.folder)" + f" ORDER BY priority DESC, id LIMIT ?) RETURNING {COLUMNS}",
+                + _NONE_RUNNING
+                + " AND NOT EXISTS (SELECT 1 FROM jobs AS other INDEXED BY jobs_kept WHERE other.state = 'queued'"
+                " AND other.result_hash IS NOT NULL AND other.id < jobs.id AND"
+                + _SAME_FILE
+                + f" ORDER BY priority DESC, id LIMIT ?) RETURNING {COLUMNS}",
                 (now + lease_seconds, now, *map(names.to_text, folders), *profiles, *([only] if only else []), limit),
             ).fetchall()
             return sorted(map(job_of, rows), key=lambda job: (-job.priority, job.id))
@@ -90,6 +98,7 @@ class JobStore(ClaimedJobs):
                 " WHERE id IN (SELECT id FROM jobs INDEXED BY jobs_kept"
                 " WHERE state = 'queued' AND result_hash IS NOT NULL"
                 + _without(folders, ())
+                + _NONE_RUNNING
                 + f" ORDER BY id LIMIT ?) RETURNING {COLUMNS}",
                 (now + lease_seconds, now, *map(names.to_text, folders), limit),
             ).fetchall()
@@ -129,6 +138,29 @@ class JobStore(ClaimedJobs):
                 "UPDATE jobs SET not_before = ? + (not_before - updated_at), updated_at = ?"
                 " WHERE state = 'waiting' AND updated_at > ?",
                 (now, now, now),
+            )
+        )
+
+    def asked_with(self, fingerprint: str) -> list[tuple[int, str, str]]:
+        """Give number, inbox and path of the jobs that are still to be sent, with these options as things stand."""
+        rows = self._db.read(
+            "SELECT id, folder, dir, name FROM jobs WHERE state IN ('queued', 'waiting') AND fingerprint = ?"
+            " AND result_hash IS NULL",
+            (fingerprint,),
+        )
+        return [(number, names.from_text(folder), names.join(*path)) for number, folder, *path in rows]
+
+    def change_options(self, changes: Sequence[tuple[int, str, str]]) -> None:
+        """Give jobs that are still to be sent other options: number, fingerprint and profile of each.
+
+        What may have come of the options of before is forgotten: it is no answer to these.
+        """
+        values = [(fingerprint, profile, number) for number, fingerprint, profile in changes]
+        self._db.write(
+            lambda connection: connection.executemany(
+                "UPDATE jobs SET fingerprint = ?, profile = ?, api_sent_at = NULL WHERE id = ?"
+                " AND state IN ('queued', 'waiting') AND result_hash IS NULL",
+                values,
             )
         )
 

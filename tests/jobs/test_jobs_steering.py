@@ -200,3 +200,15 @@ def test_a_number_is_never_given_twice(steering, arrive, claim, deliver):
     (other,) = claim()
     assert other.id > job.id
     assert not steering.attempts(other.id)
+
+
+def test_cancel_spares_what_may_be_paid(arrive, claim, store, steering):
+    """After a crash the answer of a photo that was sent may be there: the next claim looks for it."""
+    arrive("a.jpg")
+    (job,) = claim()
+    store.mark_sent(job, "hash", "/o/x.webp", "/o/.x.part", 1001.0)
+    store.take_back(1002.0)
+    assert steering.cancel(ids=[job.id], now=1003.0) == []
+    (again,) = claim()
+    store.end(again, State.WAITING, 1004.0, not_before=9000.0, keep_answer=True)  # it looked, and a fault of ours came
+    assert steering.cancel(ids=[job.id], now=1005.0) == [job.id]
