@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from rembg_watch.dispatch.credits import day_start
 from rembg_watch.dispatch.holds import ALL, LATEST_CHECK, inbox_scope
-from rembg_watch.errors import ApiError
+from rembg_watch.dispatch.patience import lease_seconds
+from rembg_watch.dispatch.renewal import take_over_options
+from rembg_watch.errors import ApiError, StateError
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
 
     from rembg_watch.config.model import Config
@@ -35,6 +38,7 @@ class Claims:
         reactions: Reactions,
         crew: Crew,
         give_back: Callable[[Job], None],
+        orphans: deque[Job],
         clock: Callable[[], float],
     ) -> None:
         self._config = config
@@ -45,6 +49,7 @@ class Claims:
         self._reactions = reactions
         self._crew = crew
         self._give_back = give_back
+        self._orphans = orphans
         self._clock = clock
         self._unknown: tuple[str, ...] = ()
 
@@ -52,12 +57,22 @@ class Claims:
         """Take over a new config: jobs of folders that are not in it are left alone."""
         known = {str(folder.inbox) for folder in self._config().folders}
         self._unknown = tuple(folder for folder in self._store.folders() if folder not in known)
+        for profile in self._holds.scopes("profile:"):
+            take_over_options(profile, self._config(), self._store)
+
+    def leave_alone(self, folder: str) -> None:
+        """Claim nothing of an inbox while it is not in the config: a photo of it came in as it was taken out."""
+        self._unknown = (*self._unknown, folder)
 
     def next_batch(self) -> list[Job]:
         """Claim the next batch if the workers will soon be out of work; gives what may be sent, or nothing."""
+        if self._crew.waiting() >= self._config().workers:
+            return []
+        if jobs := self._paid_already():
+            return jobs
         if self._holds.has(ALL) or self._account.is_looking_ahead():  # that ends soon, with a reading, and wakes us
-            return self._paid_already()
-        if self._crew.waiting() >= self._config().workers or not self._due():
+            return []
+        if not self._due():
             return []
         profiles = self._holds.scopes("profile:")
         trial = next((profile for profile, job in self._reactions.trials.items() if job is None), None)
@@ -68,8 +83,8 @@ class Claims:
         if count <= 0:
             return []
         folders = self.held_folders()
-        jobs: list[Job] = []
         if trial is not None and not self._reactions.on_trial:
+            take_over_options(trial, self._config(), self._store)
             jobs = self._claim(1, folders, [held for held in profiles if held != trial], only=trial)
             if jobs:
                 self._reactions.trials[trial] = jobs[0].id
@@ -80,9 +95,10 @@ class Claims:
         return jobs
 
     def _paid_already(self) -> list[Job]:
-        """Claim what needs no sending any more: a paid answer is delivered, whatever else is held."""
+        """Claim what needs no sending any more: a paid answer is delivered, whatever else is held but its outbox."""
         now, lease = self._clock(), lease_seconds(self._config())
-        jobs = self._store.claim_kept(self._config().workers, now, lease, folders=self.held_folders())
+        folders = [*self._with_held_outbox(), *self._not_in_config()]
+        jobs = self._store.claim_kept(self._config().workers, now, lease, folders=folders)
         self._crew.enter(jobs)
         self._account.give(len(jobs))
         return jobs
@@ -117,20 +133,26 @@ class Claims:
 
     def held_folders(self) -> list[str]:
         """Give the inboxes whose jobs wait: held themselves, or by their outbox, or not in the config."""
-        outboxes, inboxes = set(self._holds.scopes("outbox:")), set(self._holds.scopes("inbox:"))
-        held = [
-            str(folder.inbox)
-            for folder in self._config().folders
-            if str(folder.outbox) in outboxes or str(folder.inbox) in inboxes
-        ]
-        return [*held, *self._unknown]
+        return [*self._with_held_outbox(), *self._holds.scopes("inbox:"), *self._not_in_config()]
+
+    def _with_held_outbox(self) -> list[str]:
+        outboxes = set(self._holds.scopes("outbox:"))
+        return [str(folder.inbox) for folder in self._config().folders if str(folder.outbox) in outboxes]
+
+    def _not_in_config(self) -> list[str]:
+        config = self._config()
+        return [inbox for inbox in self._unknown if config.folder(inbox) is None]
 
     def _claim(self, count: int, folders: list[str], profiles: list[str], only: str | None = None) -> list[Job]:
         now = self._clock()
         jobs = self._store.claim(
             count, now, lease_seconds(self._config()), folders=folders, profiles=profiles, only=only
         )
-        jobs = self._within_folder_limits(jobs, now)
+        try:
+            jobs = self._within_folder_limits(jobs, now)
+        except StateError:
+            self._orphans.extend(jobs)
+            raise
         self._crew.enter(jobs)
         self._account.give(len(jobs))
         return jobs
@@ -164,8 +186,3 @@ class Claims:
                 until_tomorrow=not self._crew.claimed(job.folder),
             )
         return kept
-
-
-def lease_seconds(config: Config) -> float:
-    """Longer than any request can take, so that no living worker ever loses its claim."""
-    return config.api.connect_timeout + 4 * config.api.read_timeout + 3600

@@ -8,37 +8,40 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
-from rembg_watch.api.verdict import About
-from rembg_watch.dispatch.claims import Claims, lease_seconds
+from rembg_watch.dispatch.claims import Claims
 from rembg_watch.dispatch.contents import Contents
-from rembg_watch.dispatch.crew import Crew
-from rembg_watch.dispatch.holds import ALL, outbox_scope, profile_scope
+from rembg_watch.dispatch.crew import Crew, spare
 from rembg_watch.dispatch.line import RequestLine
 from rembg_watch.dispatch.outboxes import Outboxes
+from rembg_watch.dispatch.patience import lease_seconds
+from rembg_watch.dispatch.patience import longest_turn as _longest_turn
 from rembg_watch.dispatch.reactions import Reactions
-from rembg_watch.dispatch.report import Ended, Report
+from rembg_watch.dispatch.renewal import end_gone_holds
 from rembg_watch.dispatch.rest import Rest
+from rembg_watch.dispatch.settling import Settling
 from rembg_watch.dispatch.steps import Step, Tools
 from rembg_watch.dispatch.target import Targets
 from rembg_watch.dispatch.tidying import Tidying, tidy_source
+from rembg_watch.dispatch.turns import Turns
 from rembg_watch.dispatch.walltime import ClockWatch, steady_clock
 from rembg_watch.dispatch.worker import Worker
 from rembg_watch.errors import StateError
 from rembg_watch.jobs.model import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from rembg_watch.api.client import RembgClient
     from rembg_watch.config.model import Config
     from rembg_watch.dispatch.account import Account
     from rembg_watch.dispatch.holds import Holds
+    from rembg_watch.dispatch.report import Report
     from rembg_watch.jobs.database import Database
     from rembg_watch.jobs.ledger import Ledger
     from rembg_watch.jobs.model import Job
@@ -47,10 +50,6 @@ if TYPE_CHECKING:
 
 FAILED_SECONDS = 1.0
 """The sleep after a turn that failed."""
-SPARE = 2
-"""For so many requests in flight there is one more worker, who reads the next photo or delivers an answer."""
-TURN_SECONDS = 60.0
-"""What a turn of the dispatcher may take at most, besides a usage call."""
 
 log = structlog.get_logger()
 
@@ -100,7 +99,7 @@ class Dispatcher:
                 turn=self._turn,
                 healthy=self.reactions.healthy,
                 sent=account.sent,
-                unpark=self._unpark,
+                unpark=self._put,
                 tidy=partial(tidy_source, store),
                 again=again,
                 credits_left=account.left,
@@ -110,8 +109,13 @@ class Dispatcher:
         )
         self._at = at
         self._crew = Crew(self._worker.run, self._settle, self.wake, clock)
-        self._claims = Claims(config, store, ledger, account, holds, self.reactions, self._crew, self._give_back, clock)
+        self._turns = Turns(config, holds, self.reactions, self._line, self._crew)
         self._orphans: deque[Job] = deque()
+        """Claimed jobs that nobody works on, to be given back as soon as that can be written down."""
+        self._claims = Claims(
+            config, store, ledger, account, holds, self.reactions, self._crew, self._give_back, self._orphans, clock
+        )
+        self._settling = Settling(config, account, holds, self.reactions, self._claims, self._orphans, clock)
         self._stopping = False
         self._started = False
         self._thread = threading.Thread(target=self._run, name="dispatch", daemon=True)
@@ -128,18 +132,24 @@ class Dispatcher:
         self._thread.start()
 
     def reload(self) -> None:
-        """Take over a new config: workers, pace, folders; holds of profiles that are gone or were corrected end."""
+        """Take over a new config: workers, pace, folders; holds on what is gone or was corrected end.
+
+        Raises:
+            StateError: not all of it could be written down; it is taken over all the same.
+        """
         config = self._config()
+        self._settling.renewed()
         self._outboxes.forget()
+        self._line.reload(config.api.max_per_second, config.workers)
+        self._crew.resize(config.workers + spare(config.workers))
+        self._holds.look_now(self._clock())
+        self._started = True
+        self._settling.drop(self._crew.recall())  # permits are given anew, by the limits of now
+        self._claims.reload()
+        end_gone_holds(config, self._holds)
         for folder in config.folders:
             if problem := self._outboxes.problem(str(folder.outbox)):
                 self.reactions.hold_outbox(str(folder.outbox), problem)
-        self._line.reload(config.api.max_per_second, config.workers)
-        self._claims.reload()
-        self._release_gone_profiles()
-        self._holds.look_now(self._clock())
-        self._crew.resize(config.workers + max(1, config.workers // SPARE))
-        self._started = True
         self.wake()
 
     def wake(self) -> None:
@@ -223,13 +233,22 @@ class Dispatcher:
     def _turn_around(self) -> None:
         self._on_turn()
         self._look_at_the_clock()
-        self._look_outside()
-        self._take_in_orphans()
+        if (change := self._database.changed()) != self._seen_change:
+            self._seen_change = change
+            self._holds.reload_pause()
+        while self._orphans:
+            self._give_back(self._orphans[0])
+            self._orphans.popleft()
         self.reactions.probe()
         self._tidying.turn()
+        config = self._config()
         jobs = [] if self._stopping else self._claims.next_batch()
+        if self._config() is not config:  # they may have been claimed by the limits of before
+            self._crew.leave(jobs)
+            self._settling.drop(jobs)
+            return
         for job in jobs:
-            self._crew.put(job)
+            self._put(job)
         if jobs:
             self._rest.stirred()
         else:
@@ -244,16 +263,10 @@ class Dispatcher:
         jump = self._clock_watch.look(now, steady_clock())
         if jump:
             log.warning("clock.jumped", seconds=round(jump), hint="what waits is shifted by as much")
-            self._store.shift_waiting(jump, self._clock_watch.since, now)
             self._holds.shift(jump, now)
             self._account.shift(jump)
+            self._store.shift_waiting(jump, self._clock_watch.since, now)  # last: it alone can fail
         return bool(jump)
-
-    def _look_outside(self) -> None:
-        change = self._database.changed()
-        if change != self._seen_change:
-            self._seen_change = change
-            self._holds.reload_pause()
 
     def _seconds_to_next(self) -> float:
         now = self._clock()
@@ -262,11 +275,6 @@ class Dispatcher:
         # What is due already and was not taken is held, or waits for a worker, who wakes us: only the future counts.
         soonest = min((at for at in times if at is not None and at > now), default=now + look)
         return max(0.005, min(look, soonest - now))
-
-    def _take_in_orphans(self) -> None:
-        while self._orphans:
-            self._give_back(self._orphans[0])
-            self._orphans.popleft()
 
     def _give_back(self, job: Job) -> None:
         try:
@@ -280,52 +288,15 @@ class Dispatcher:
 
     # -- the workers
 
-    def _unpark(self, job: Job) -> None:
+    def _put(self, job: Job) -> None:
         self._crew.put(job)
 
+    def _turn(self, job: Job, then: Config, fingerprint: str) -> AbstractContextManager[None]:
+        return self._turns.turn(job, then, fingerprint)
+
     def _settle(self, job: Job, report: Report) -> None:
-        self._account.end(spent=report.spent, was_sent=report.sent)
-        if report.ended is Ended.STATE:
-            self._orphans.append(job)
-        folder = self._config().folder(job.folder)
-        try:
-            self.reactions.react(job, str(folder.outbox) if folder else None, report)
-        except StateError as error:  # the hold stands in memory; only people can't see it yet
-            log.error("state.cannot_write", reason=error.message, hint=error.hint)
-        if report.verdict is not None and report.verdict.about is About.PROFILE:
-            self._release_gone_profiles()  # the request may have gone out before a reload, and its answer come after
-
-    def _release_gone_profiles(self) -> None:
-        """End the holds of options that the config has no more: nothing will ever be sent with them to end the hold."""
-        fingerprints = {profile.options.fingerprint for profile in self._config().profiles.values()}
-        for fingerprint in self._holds.scopes("profile:"):
-            if fingerprint not in fingerprints:
-                self._holds.release(profile_scope(fingerprint))
-
-    @contextmanager
-    def _turn(self, job: Job, fingerprint: str) -> Iterator[None]:
-        folder = self._config().folder(job.folder)
-        held = outbox_scope(str(folder.outbox)) if folder else ""
-
-        def may_send() -> bool:
-            if self._stopping or self._holds.has(ALL) or self._holds.has(held):
-                return False
-            tries_it = self.reactions.trials.get(fingerprint) == job.id
-            return tries_it or not self._holds.has(profile_scope(fingerprint))
-
-        self._crew.step_waits()
-        with self._crew.away(), self._line.place(may_send), self._crew.in_flight(job):
-            self._crew.step_made()
-            yield
+        self._settling.settle(job, report)
 
     def _step(self, step: Step) -> None:
         self._crew.step_made()
         self._at(step)
-
-
-def _longest_turn(config: Config) -> float:
-    """Give the seconds after which a turn hangs: it may hold a usage call, tried twice, to a host of several addresses.
-
-    The call's answer may take two of its read timeouts, which are 30 s at most.
-    """
-    return TURN_SECONDS + 2 * (4 * config.api.connect_timeout + 2 * min(config.api.read_timeout, 30.0))

@@ -14,7 +14,7 @@ from rembg_watch.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rembg_watch.config.model import Folder, Profile
+    from rembg_watch.config.model import Config, Folder
     from rembg_watch.dispatch.steps import Tools
     from rembg_watch.jobs.model import Charge, Job
 
@@ -23,13 +23,14 @@ T = TypeVar("T")
 
 
 class Passage:
-    """A job, its folder and profile as of now, and how far it has come. Times: monotonic seconds, milliseconds."""
+    """A job, its config and folder as of its beginning, and how far it has come. Monotonic seconds, milliseconds."""
 
-    def __init__(self, tools: Tools, job: Job, folder: Folder, profile: Profile) -> None:
+    def __init__(self, tools: Tools, job: Job, config: Config, folder: Folder) -> None:
         self.tools = tools
         self.job = job
+        self.config = config
         self.folder = folder
-        self.profile = profile
+        self.profile = folder.profile_for(job.path)
         self.attempt: int | None = None
         self.spent = False
         self.sent_at = 0.0

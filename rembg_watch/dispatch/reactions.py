@@ -72,14 +72,18 @@ class Reactions:
 
     # -- after a job
 
-    def react(self, job: Job, outbox: str | None, report: Report) -> None:
+    def react(self, job: Job, report: Report) -> None:
         """Draw the conclusions from one report."""
         if report.ended is Ended.DONE and report.sent:
             self._worked(report)
         elif report.verdict is not None:
             self._judged(report.verdict, report)
-        elif report.target is not None and outbox is not None:
-            self.hold_outbox(outbox, report.target)
+        elif report.target is not None:
+            self.hold_outbox(report.outbox, report.target)
+        self.end_trial(job)
+
+    def end_trial(self, job: Job) -> None:
+        """Let another job try the profile that this one was to try, if it was."""
         for fingerprint, tries in list(self.trials.items()):
             if tries == job.id:
                 self.trials.pop(fingerprint, None)

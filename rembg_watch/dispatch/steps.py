@@ -56,9 +56,9 @@ class Tools:
     contents: Contents
     outbox_problem: Callable[[str], TargetError | None]
     """Says why an outbox can't take a result now, or None; whether there is room, the temporary file tells."""
-    turn: Callable[[Job, str], AbstractContextManager[None]]
-    """Waits for the next place in the line of requests, for a job and the fingerprint of its options, and keeps it to
-    the end of the block; raises InterruptedError when nothing may be sent any more."""
+    turn: Callable[[Job, Config, str], AbstractContextManager[None]]
+    """Waits for the next place in the line of requests, for a job, its config and the fingerprint of its options, and
+    keeps it to the end of the block; raises InterruptedError when it may not be sent any more, or not like this."""
     healthy: Callable[[], bool]
     """Whether the service works for others at this time."""
     sent: Callable[[], None]

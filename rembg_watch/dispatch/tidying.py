@@ -50,8 +50,8 @@ class Tidying:
         done = False
         for job in jobs:
             folder = self._config().folder(job.folder)
-            if folder is None:
-                continue
+            if folder is None or not any(one.id == job.id for one in self._store.untidy(job.id - 1, 1)):
+                continue  # the others may have taken long: somebody has asked for this one again meanwhile
             # As the folder says now: what waits for an archive or for a deletion may be meant to stay by now.
             what = wish(folder, failed=job.state is State.FAILED)
             if what is None:

@@ -12,7 +12,6 @@ The order of the steps is what keeps the promises; ``Step`` names each point bet
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -56,7 +55,18 @@ class Worker:
         if folder is None:
             # Queued, where the dispatcher leaves it alone until the folder is back.
             return self._give_back(job, "folder", "its folder is not in the config any more")
-        passage = Passage(tools, job, folder, folder.profile_for(job.path))
+        passage = Passage(tools, job, config, folder)
+        try:
+            return self._run(passage)
+        except StateError as error:
+            return Report(
+                Ended.STATE, sent=passage.sent_at > 0, spent=passage.spent, state=error, sent_at=passage.sent_at
+            )
+        except Exception:
+            log.exception("job.crashed", job=job.id, path=printable(job.path))
+            return endings.crashed(passage)
+
+    def _run(self, passage: Passage) -> Report:
         try:
             return _line(passage)
         except SourceChanged as error:
@@ -70,14 +80,7 @@ class Worker:
         except ApiError as error:
             return endings.judged(passage, error.verdict)
         except InterruptedError:
-            return self._give_back(job, sent=passage.sent_at > 0)
-        except StateError as error:
-            return Report(
-                Ended.STATE, sent=passage.sent_at > 0, spent=passage.spent, state=error, sent_at=passage.sent_at
-            )
-        except Exception:
-            log.exception("job.crashed", job=job.id, path=printable(job.path))
-            return endings.crashed(passage)
+            return self._give_back(passage.job, sent=passage.sent_at > 0)
 
     def _give_back(
         self, job: Job, code: str | None = None, message: str | None = None, *, sent: bool = False
@@ -98,7 +101,7 @@ def _line(passage: Passage) -> Report:
         if report := deliver_kept(passage):
             return report
         tools.store.forget_answer(job)
-        job = passage.job = replace(job, result_hash=None, result_size=None, temp=None, api_sent_at=None)
+        raise InterruptedError  # claimed as one that is only delivered: to be sent, it needs a permit
     if job.fingerprint != options.fingerprint or job.profile != profile.name:
         tools.store.use_profile(job, options.fingerprint, profile.name)
     with Photo(job) as photo:
@@ -126,7 +129,7 @@ def _send(passage: Passage, photo: Photo, target: Target, content_hash: str) -> 
     tools, options = passage.tools, passage.profile.options
     sink = _open(passage, target)
     try:
-        with tools.turn(passage.job, options.fingerprint):
+        with tools.turn(passage.job, passage.config, options.fingerprint):
             _ask(passage, photo, target, content_hash, sink)
         tools.at(Step.ANSWERED)
         checked(sink.file, options, (photo.header.width, photo.header.height))

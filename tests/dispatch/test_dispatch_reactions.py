@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
 import pytest
@@ -27,7 +28,7 @@ def _kinds(bench):
 def _react(bench, verdict=None, fingerprint="f", ended=Ended.VERDICT, **more):
     job = more.pop("job", None) or _job(bench)
     report = Report(ended, sent=True, verdict=verdict, fingerprint=fingerprint, sent_at=1.0, **more)
-    bench.reactions.react(replace(job, fingerprint=fingerprint), str(bench.outbox), report)
+    bench.reactions.react(replace(job, fingerprint=fingerprint), report)
 
 
 def _job(bench):
@@ -115,7 +116,7 @@ def test_an_outbox_is_looked_at_soon_and_then_less_often(bench):
     """From two seconds up to half a minute; whatever is wrong by then is what is told."""
     bench.outbox.rmdir()
     error = TargetError("the disk is full", "make room", "full")
-    _react(bench, ended=Ended.TARGET, target=error)
+    _react(bench, ended=Ended.TARGET, target=error, outbox=str(bench.outbox))
     assert _kinds(bench) == {(outbox_scope(str(bench.outbox)), "full")}
     assert bench.holds.next_check() == bench.now + OUTBOX_CHECK
     for step in range(1, 7):
@@ -144,6 +145,7 @@ def test_a_held_profile_is_tried_with_one_photo_a_check(bench):
         bench.reactions,
         crew,
         None,
+        deque(),
         bench.clock,
     )
     refusal = _verdict(About.PROFILE, "options")

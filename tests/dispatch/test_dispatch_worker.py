@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from PIL import Image
@@ -12,6 +13,8 @@ from rembg_watch.api.options import Options
 from rembg_watch.config.model import Profile
 from rembg_watch.dispatch.report import Ended
 from rembg_watch.dispatch.steps import Step
+from rembg_watch.dispatch.tidying import Tidying, tidy_source
+from rembg_watch.errors import StateError
 from rembg_watch.jobs.model import How, State, Tidy
 
 
@@ -134,7 +137,7 @@ def test_a_job_takes_the_options_of_the_config_as_it_is_now(bench, pic):
 def test_the_line_that_is_held_gives_the_job_back(bench, pic):
     """A hold that began while the job waited for its turn costs nothing and no attempt."""
 
-    def held(_job, _fingerprint):
+    def held(*_job):
         raise InterruptedError
 
     bench.worker._tools = replace(bench.worker._tools, turn=held)
@@ -207,3 +210,22 @@ def test_copies_at_the_same_time_wait_for_one_answer(bench, pic, in_thread, wait
     assert [job.path for job in bench.seen.unparked] == ["b.jpg", "c.jpg"]
     assert [bench.worker.run(job).ended for job in jobs[1:]] == [Ended.DONE, Ended.DONE]
     assert bench.sandbox.charged == 1
+
+
+def test_a_table_that_fails_after_the_end_of_a_job_ends_no_worker(bench, monkeypatch):
+    """The photo is in the failed folder, though nobody could write that down: it is told, and found there later."""
+
+    def full(_job):
+        raise StateError("no room left", "Free some.")
+
+    monkeypatch.setattr(bench.store, "tidied", full)
+    bench.folder = replace(bench.folder, on_failure="move", failed=bench.root / "failed")
+    bench.folder.failed.mkdir()
+    bench.config = replace(bench.config, folders=(bench.folder,))
+    bench.worker._tools = replace(bench.worker._tools, tidy=partial(tidy_source, bench.store))
+    assert bench.work("a.jpg", b"no picture").ended is Ended.STATE
+    assert bench.job("a.jpg").state is State.FAILED
+    assert (bench.inbox / "a.jpg").exists() is False
+    monkeypatch.undo()
+    Tidying(bench.store, lambda: bench.config).turn()
+    assert not bench.store.untidy()

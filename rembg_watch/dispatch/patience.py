@@ -1,0 +1,24 @@
+"""How long things may take at most: what takes longer is not slow, but stuck."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rembg_watch.config.model import Config
+
+TURN_SECONDS = 60.0
+"""What a turn of the dispatcher may take at most, besides a usage call."""
+
+
+def longest_turn(config: Config) -> float:
+    """Give the seconds after which a turn hangs: it may hold a usage call, tried twice, to a host of several addresses.
+
+    The call's answer may take two of its read timeouts, which are 30 s at most.
+    """
+    return TURN_SECONDS + 2 * (4 * config.api.connect_timeout + 2 * min(config.api.read_timeout, 30.0))
+
+
+def lease_seconds(config: Config) -> float:
+    """Longer than any request can take, so that no living worker ever loses its claim."""
+    return config.api.connect_timeout + 4 * config.api.read_timeout + 3600
