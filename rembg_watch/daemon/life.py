@@ -13,15 +13,14 @@ from rembg_watch import __version__, logs
 from rembg_watch.config.client import client_for
 from rembg_watch.daemon.arriving import enqueue
 from rembg_watch.daemon.orders import Orders
-from rembg_watch.daemon.places import make_targets, prepare_state_dir, sweep
+from rembg_watch.daemon.places import hold_lost_inboxes, make_targets, may_be_there, prepare_state_dir, sweep
 from rembg_watch.daemon.rereading import read_anew
 from rembg_watch.daemon.signs import Signs
 from rembg_watch.dispatch.account import Account
 from rembg_watch.dispatch.dispatcher import Dispatcher
-from rembg_watch.dispatch.holds import Holds, inbox_scope
+from rembg_watch.dispatch.holds import Holds
 from rembg_watch.errors import ApiError, StateError
 from rembg_watch.intake.adoption import Adoption
-from rembg_watch.intake.inbox import Health
 from rembg_watch.intake.intake import Intake
 from rembg_watch.jobs.board import Board
 from rembg_watch.jobs.database import Database
@@ -51,9 +50,6 @@ SCAN_PATIENCE = 60.0
 SWEEP_PATIENCE = 5.0
 """Seconds for which the end waits for the sweep, which most often is over long before."""
 PRUNE_SECONDS = 6 * 3600.0
-
-LOST = "inbox"
-"""The kind of the hold on an inbox that is missing, unmounted or silent."""
 
 log = structlog.get_logger()
 
@@ -242,16 +238,19 @@ class Daemon:
 
     def _take_over(self, config: Config) -> None:
         logs.hide(config.key)
-        old, self.config = self.config, config
+        old = self.config
         if (old.api, old.key, old.workers) != (config.api, config.key, config.workers):
             self._retired.append(self._client)
             self._client = _client(config)
+        self.config = config  # after the client: whoever finds this config has its client, too
         self.intake.replace_folders(config.folders)
         self.intake.rescan_now()
-        make_targets(config, self.board)
-        self.dispatcher.reload()
         if (old.api, old.key) != (config.api, config.key):
             threading.Thread(target=self._look_ahead, name="look", daemon=True).start()
+        try:
+            make_targets(config, self.board)
+        finally:  # half of a new config would be worse than what could not be written down
+            self.dispatcher.reload()
         log.info("reloaded", folders=len(config.folders), workers=config.workers)
 
     # -- what comes in
@@ -280,27 +279,14 @@ class Daemon:
         self._publish()
         if now >= self._next_prune:
             self._next_prune = now + PRUNE_SECONDS
-            gone = self.steering.prune(time.time() - KEEP_HISTORY, _is_there)
+            gone = self.steering.prune(time.time() - KEEP_HISTORY, may_be_there)
             log.info("history.pruned", jobs=gone)
 
     def _publish(self, *, last: bool = False) -> None:
-        self._hold_lost_inboxes()
+        if hold_lost_inboxes(self.intake.roots(), self.holds):
+            self.dispatcher.wake()
         self._signs.publish(last=last)
-
-    def _hold_lost_inboxes(self) -> None:
-        """Photos of an inbox that is not there wait; they are not gone."""
-        for root in self.intake.roots():
-            scope = inbox_scope(root.inbox)
-            if root.health is not Health.OK:
-                self.holds.hold(scope, LOST, root.message, "it is looked at every 2 s", now=time.time(), check_in=None)
-            elif self.holds.has(scope, LOST) and self.holds.release(scope, LOST):
-                self.dispatcher.wake()
 
 
 def _client(config: Config) -> RembgClient:
     return client_for(config.api, config.require_key(), pool_size=config.workers + 2)
-
-
-def _is_there(folder: str, path: str) -> bool:
-    """Tell whether a file may still be in its inbox; an inbox that is not there itself proves nothing."""
-    return os.path.lexists(os.path.join(folder, path)) or not os.path.isdir(folder)

@@ -10,15 +10,23 @@ import structlog
 
 from rembg_watch.delivery.files import temp_name
 from rembg_watch.delivery.sweep import sweep_temps
+from rembg_watch.dispatch.holds import inbox_scope
 from rembg_watch.errors import StateError
+from rembg_watch.intake.inbox import Health
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from rembg_watch.config.model import Config
+    from rembg_watch.dispatch.holds import Holds
+    from rembg_watch.intake.inbox import RootStatus
     from rembg_watch.jobs.board import Board
     from rembg_watch.jobs.store import JobStore
+
+LOST = "inbox"
+"""The kind of the hold on an inbox that is missing, unmounted or silent."""
 
 log = structlog.get_logger()
 
@@ -78,3 +86,19 @@ def sweep(config: Config, store: JobStore) -> None:
     for spooled in (config.state_dir / "spool").glob("*.part"):
         if not kept(spooled.name) and not kept(temp_name(spooled.stem)):  # the row still names the temporary file
             spooled.unlink(missing_ok=True)
+
+
+def may_be_there(folder: str, path: str) -> bool:
+    """Tell whether a file may still be in its inbox; an inbox that is not there itself proves nothing."""
+    return os.path.lexists(os.path.join(folder, path)) or not os.path.isdir(folder)
+
+
+def hold_lost_inboxes(roots: Iterable[RootStatus], holds: Holds) -> bool:
+    """Hold what is in inboxes that are not there: it waits, and is not gone. True where such a hold ended."""
+    lost = {inbox_scope(root.inbox): root for root in roots if root.health is not Health.OK}
+    for scope, root in lost.items():
+        holds.hold(scope, LOST, root.message, "it is looked at every 2 s", now=time.time(), check_in=None)
+    back = [hold.scope for hold in holds.all() if hold.kind == LOST and hold.scope not in lost]
+    for scope in back:
+        holds.release(scope, LOST)
+    return bool(back)

@@ -30,6 +30,9 @@ NOTE_SECONDS = 5.0
 AGAIN_SECONDS = 15.0
 """Between two usage calls while they fail and the last reading still serves."""
 
+Whose = tuple[str, str, str | None]
+"""What tells one account from another: where it is asked and sent to, and with which key."""
+
 log = structlog.get_logger()
 
 
@@ -55,8 +58,8 @@ class Account:
         self._batch_left = 0
         self._warned = False
         self._failed_at: float | None = None
-        self._asked: RembgClient | None = None
-        """With which key the last usage call was made, however it ended."""
+        self._asked: Whose | None = None
+        """Whose account the last usage call asked about, however it ended."""
         self._call = threading.Lock()
         self._ahead = False
         self._noted_at = 0.0
@@ -87,7 +90,7 @@ class Account:
         Raises:
             ApiError: no reading was to be had.
         """
-        if self._asked is self._client() or not self._call.acquire(blocking=False):
+        if self._asked == self._whose() or not self._call.acquire(blocking=False):
             return
         try:
             self._ahead = True
@@ -100,12 +103,31 @@ class Account:
         """Tell whether another thread reads at this moment: nobody else should, and wait for it."""
         return self._ahead
 
+    def _whose(self) -> Whose:
+        config = self._config()
+        return config.api.url, config.api.usage_url, config.key
+
     def _read(self) -> int:
+        while True:
+            whose = self._whose()
+            try:
+                available = self._read_of(whose)
+            except ApiError:
+                if whose == self._whose():
+                    raise
+            else:
+                if whose == self._whose():
+                    return available
+            # A reload came in between: what was said of the account of before is nothing to this one.
+
+    def _read_of(self, whose: Whose) -> int:
         with self._lock:
+            if self._asked != whose:
+                self._purse.balance, self._unseen = None, Unseen()
+            self._asked = whose
             self._purse.begin_reading()
             self._unseen.begin_reading(self._purse.outstanding)
         at, client = self._clock(), self._client()
-        self._asked = client
         try:
             usage = client.membership_usage(billing_cycle=True)
         except ApiError:
@@ -168,7 +190,7 @@ class Account:
 
     def needs_reading(self) -> bool:
         """Tell whether the batch is used up, its reading too old to begin another image on it, or of another key."""
-        if self._asked is not self._client():
+        if self._asked != self._whose():
             return True
         with self._lock:
             balance = self._purse.balance

@@ -179,6 +179,7 @@ def test_a_new_key_is_read_before_anything_is_sent_with_it(bench):
         bench.client,
         type(bench.client)("another", url=bench.sandbox.url, usage_url=bench.sandbox.usage_url),
     )
+    bench.config = replace(bench.config, key="another")
     try:
         assert bench.account.needs_reading()
         bench.account.read()

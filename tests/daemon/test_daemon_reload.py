@@ -1,0 +1,294 @@
+"""A new config while work is under way: it counts at once, for the photos that are here already too."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+from daemon_photos import corner_of, number_in, photo
+
+from rembg_watch.api.client import RembgClient
+from rembg_watch.dispatch.steps import Step
+from rembg_watch.errors import ApiError, StateError
+from rembg_watch.jobs.model import Arrival, Version
+from rembg_watch.sandbox import Sandbox, app
+from rembg_watch.sandbox.texts import Refusal
+
+RED = (255, 0, 0, 255)
+
+
+@pytest.fixture
+def picky(place, monkeypatch):
+    """A service that does not take the profile ``bad`` any more; ``good`` is one that it takes. It is tried seldom."""
+    parse = app.parse_wish
+
+    def refuse(fields):
+        narrow = fields.get("w") == "50"
+        return [Refusal(400, "'w' must be at least 100, got: 50", "w")] if narrow else parse(fields)
+
+    monkeypatch.setattr(app, "parse_wish", refuse)
+    monkeypatch.setattr("rembg_watch.dispatch.reactions.PROFILE_CHECK", 3600.0)
+    place.settings["profiles"] = {"bad": {"format": "png", "w": 50}, "good": {"format": "png"}}
+    place.folder["profile"] = "bad"
+
+
+def _watched(daemon):
+    """Give the list of the steps that the workers make from now on."""
+    steps = []
+    daemon.dispatcher._at = steps.append
+    return steps
+
+
+def _refused(place, daemon, count):
+    """Wait until the profile is held, and so many photos wait for it."""
+    place.wait_until(lambda: ("profile", "options") in place.holds())
+    place.wait_until(lambda: len(place.states()) == count and daemon.dispatcher.idle())
+
+
+def test_a_folder_with_another_profile_does_not_wait_for_the_one_it_had(place, sandbox, picky):
+    """The profile is held, and stays in the config: the folder that has another one now goes on at once."""
+    with place.daemon() as daemon:
+        for number in range(4):
+            place.drop(f"{number}.jpg", photo(number))
+        _refused(place, daemon, 4)
+        place.folder["profile"] = "good"
+        place.reload(daemon)
+        place.settled(4)
+        assert not place.holds()
+    assert set(place.states().values()) == {"done"}
+
+
+def test_a_folder_that_goes_on_leaves_the_other_one_held(place, sandbox, picky):
+    """Two folders share the profile that is held; only one of them gets a better one."""
+    other, _ = place.add_folder("other")
+    with place.daemon() as daemon:
+        place.drop("left.jpg", photo(5), other)
+        for number in range(3):
+            place.drop(f"{number}.jpg", photo(number))
+        _refused(place, daemon, 4)
+        place.folder["profile"] = "good"
+        place.reload(daemon)
+        place.wait_until(lambda: sum(state == "done" for state in place.states().values()) == 3)
+        assert place.states()["left.jpg"] == "queued"
+        assert ("profile", "options") in place.holds()
+
+
+@pytest.mark.parametrize("change", ["profile", "outbox", "removed"])
+def test_a_photo_in_the_line_is_not_sent_as_the_config_was_before(place, sandbox, change):
+    """It was read and waits for its turn: it goes out with today's options, to today's outbox, or not at all."""
+    place.settings["workers"] = 1
+    other, _ = place.add_folder("other")
+    with place.daemon() as daemon:
+        steps = _watched(daemon)
+        sandbox.set(latency=1.0)
+        place.drop("a.jpg", photo(1), other)
+        place.wait_until(lambda: sandbox.in_flight == 1)
+        place.drop("b.jpg", photo(2))
+        place.wait_until(lambda: steps.count(Step.OPENED) == 2)
+        sandbox.set(latency=0)
+        match change:
+            case "profile":
+                place.folder["profile"] = {"format": "png", "bg_color": "red"}
+            case "outbox":
+                place.folder["outbox"] = str(place.root / "new")
+            case _:
+                place.settings["folders"].pop(0)
+        place.reload(daemon)
+        place.drop("c.jpg", photo(3), other)
+        place.wait_until(lambda: place.states().get("c.jpg") == "done")
+        if change == "removed":
+            assert place.states()["b.jpg"] == "queued"
+            assert len(sandbox.requests) == 2
+        else:
+            place.settled(3)
+    if change == "profile":
+        assert corner_of(place.outbox / "b.png") == RED
+    if change == "outbox":
+        assert number_in(place.root / "new" / "b.png") == 2
+    assert not place.leftovers()
+
+
+@pytest.mark.parametrize("limit", ["daily_limit", "reserve", "folder"])
+def test_a_lower_limit_counts_for_photos_that_were_claimed_by_the_one_before(place, sandbox, limit):
+    """Whether they wait for a worker or for their turn: none of them goes out any more."""
+    place.settings["workers"] = 1
+    sandbox.set_credits(20)
+    with place.daemon() as daemon:
+        steps = _watched(daemon)
+        place.cli("pause")
+        place.wait_until(lambda: daemon.holds.has("all", "pause"))
+        for number in range(8):
+            place.drop(f"{number}.jpg", photo(number))
+        place.wait_until(lambda: len(place.states()) == 8)
+        sandbox.set(latency=1.0)
+        place.cli("resume")
+        place.wait_until(lambda: sandbox.in_flight == 1)
+        place.wait_until(lambda: steps.count(Step.OPENED) == 2 and daemon.dispatcher._crew.claimed() == 8)
+        if limit == "folder":
+            place.folder["daily_limit"] = 1
+        else:
+            place.settings["credits"] = {"daily_limit": 1} if limit == "daily_limit" else {"reserve": 19}
+        place.reload(daemon)
+        sandbox.set(latency=0)
+        place.wait_until(lambda: list(place.states().values()).count("done") == 1)
+        place.wait_until(place.holds)
+        place.wait_until(lambda: list(place.states().values()).count("queued") == 7)
+        assert len(sandbox.requests) == 1
+        place.settings["credits"] = {}
+        place.folder.pop("daily_limit", None)
+        place.reload(daemon)
+        place.settled(8)
+    assert sandbox.charged == 8
+
+
+def test_the_first_photo_of_a_folder_that_is_just_taken_out_is_left_alone(place, sandbox):
+    """It came in after the reload: it is claimed once at most, waits, and goes on when its folder is back."""
+    other, other_out = place.add_folder("other")
+    with place.daemon() as daemon:
+        folder = place.settings["folders"].pop()
+        place.reload(daemon)
+        steps = _watched(daemon)
+        place.drop("late.jpg", photo(6), other)
+        status = (other / "late.jpg").stat()
+        version = Version(status.st_size, status.st_mtime_ns)
+        profile = daemon.config.folders[0].profile
+        daemon.take_in([Arrival(str(other), "late.jpg", version, profile.options.fingerprint, profile.name)])
+        place.wait_until(lambda: Step.CLAIMED in steps)
+        for number in range(3):  # one after the other: many turns of the dispatcher
+            place.drop(f"{number}.jpg", photo(number))
+            place.wait_until(lambda n=number: place.states().get(f"{n}.jpg") == "done")
+        assert steps.count(Step.CLAIMED) == 4
+        place.settings["folders"].append(folder)
+        place.reload(daemon)
+        place.settled(4)
+    assert number_in(other_out / "late.png") == 6
+
+
+def test_holds_on_what_is_not_in_the_config_any_more_end(place, sandbox, impatient):
+    """An outbox and an inbox that are gone, and that no folder has by now, are nobody's trouble."""
+    other, _ = place.add_folder("other")
+    with place.daemon() as daemon:
+        place.drop("a.jpg", photo(1))
+        place.settled(1)
+        place.outbox.rename(place.root / "gone")
+        place.drop("b.jpg", photo(2))
+        place.wait_until(lambda: ("outbox", "missing") in place.holds())
+        other.rmdir()
+        place.wait_until(lambda: ("inbox", "inbox") in place.holds())
+        place.folder["outbox"] = str(place.root / "new")
+        place.settings["folders"].pop()
+        place.reload(daemon)
+        place.settled(2)
+        place.wait_until(lambda: not place.holds())
+    assert number_in(place.root / "new" / "b.png") == 2
+
+
+def test_a_reload_that_can_not_be_written_down_counts_all_the_same(place, sandbox, monkeypatch):
+    """The state directory is full at that very moment: workers and folders are those of the new config."""
+    place.add_folder("other")
+    with place.daemon() as daemon:
+        place.settings["workers"] = 2
+        place.settings["folders"].pop()
+        with monkeypatch.context() as patch:
+            patch.setattr(daemon.board, "set_fact", _full)
+            place.reload(daemon)
+        sandbox.set(latency=0.2)
+        for number in range(6):
+            place.drop(f"{number}.jpg", photo(number))
+        place.settled(6)
+        assert sandbox.max_in_flight == 2
+
+
+def _full(*_):
+    raise StateError("no room left", "Free some.")
+
+
+@pytest.mark.parametrize("asked", ["503", "401"])
+def test_another_account_is_not_spent_on_the_reading_of_the_one_before(place, sandbox, impatient, asked):
+    """The new one's credits can't be read: not one photo is sent, however rich the old one was."""
+    place.settings["credits"] = {"reserve": 5}
+    with Sandbox(credits=5) as poor, place.daemon() as daemon:
+        place.drop("a.jpg", photo(1))
+        place.settled(1)
+        poor.set_usage_faults({asked: 1.0})
+        place.settings["api"].update(key="other-key", url=poor.url, usage_url=poor.usage_url)
+        place.reload(daemon)
+        place.drop("b.jpg", photo(2))
+        place.wait_until(place.holds)
+        place.wait_until(lambda: place.states().get("b.jpg") == "queued" and daemon.dispatcher.idle())
+        assert poor.requests == []
+        poor.clear_faults()
+        poor.top_up(1)
+        place.settled(2)
+        assert poor.charged == 1
+
+
+def test_a_key_that_was_corrected_while_the_wrong_one_was_asked_is_not_held(place, sandbox, monkeypatch):
+    """Two changes in quick succession: what is told of the first key does not count against the second."""
+    sandbox.set_key("test-key-0001")
+    asks, corrected = threading.Event(), threading.Event()
+    ask = RembgClient.membership_usage
+
+    def ask_slowly(client, **options):
+        asks.set()
+        assert corrected.wait(20)
+        return ask(client, **options)
+
+    monkeypatch.setattr(RembgClient, "membership_usage", ask_slowly)
+    with place.daemon() as daemon:
+        place.settings["api"]["key"] = "mistyped"
+        place.reload(daemon)
+        assert asks.wait(20)
+        place.settings["api"]["key"] = "test-key-0001"
+        place.reload(daemon)
+        corrected.set()
+        place.wait_until(lambda: not daemon.account.is_looking_ahead())
+        assert not daemon.holds.all()
+        assert not daemon.account.needs_reading()
+        assert len(sandbox.usage_calls) == 2
+
+
+def test_a_key_that_was_refused_after_it_was_corrected_holds_nobody_up(place, sandbox, monkeypatch):
+    """The photo went out with the key of before: with the new one, it is looked at again at once, and sent."""
+    refused, corrected = threading.Event(), threading.Event()
+    send = RembgClient.send
+
+    def send_slowly(*arguments, **options):
+        try:
+            return send(*arguments, **options)
+        except ApiError:
+            refused.set()
+            assert corrected.wait(20)
+            raise
+
+    monkeypatch.setattr(RembgClient, "send", send_slowly)
+    with place.daemon() as daemon:
+        sandbox.next("401")
+        place.drop("a.jpg", photo(1))
+        assert refused.wait(20)
+        place.settings["api"]["key"] = "another-key"
+        place.reload(daemon)
+        corrected.set()
+        place.settled(1)
+        assert not place.holds()
+    assert len(sandbox.requests) == 2
+
+
+def test_the_end_waits_for_a_photo_on_its_way_after_workers_became_fewer(place, sandbox, run_daemon):
+    """Which of the workers ended with the reload does not matter: what is in flight is delivered, and paid once."""
+    place.settings["workers"] = 4
+    daemon = run_daemon(place.write())
+    for workers in (1, 3, 1):
+        place.settings["workers"] = workers
+        place.write()
+        reloads = len(daemon.events("reloaded"))
+        os.kill(daemon.process.pid, signal.SIGHUP)
+        place.wait_until(lambda n=reloads: len(daemon.events("reloaded")) > n)
+    sandbox.set(latency=1.0)
+    place.drop("a.jpg", photo(1))
+    place.wait_until(lambda: sandbox.in_flight == 1)
+    assert daemon.stop() == 0
+    assert place.states() == {"a.jpg": "done"}
+    assert place.ledger() == (1, 0)
