@@ -49,6 +49,15 @@ LONGEST_WAIT = 60.0
 """Seconds of one such wait at most."""
 
 
+class _Lost(TargetError):
+    """The answer came, and could not be written: it was paid for."""
+
+    def __init__(self, message: str, code: str = "other") -> None:
+        super().__init__(
+            message, "The picture was charged, and is lost. Make room, or name another place with -o.", code
+        )
+
+
 class _Work:
     """The pictures of one command, one after the other."""
 
@@ -115,10 +124,7 @@ class _Work:
             removal = self._send(order, sys.stdout.buffer)
             sys.stdout.buffer.flush()
         except OSError as error:  # of stdout: all others have become errors of ours
-            raise TargetError(
-                f"can't write the picture to stdout: {error.strerror}",
-                "It was charged, and is lost. Make room, or name a file with -o.",
-            ) from error
+            raise _Lost(f"can't write the picture to stdout: {error.strerror}") from error
         return removal
 
     def _uploaded(self, progress: Progress) -> None:
@@ -136,11 +142,16 @@ class _Work:
                     on_upload=self._uploaded,
                     on_download=self._bars.download,
                 )
+            except TargetError as error:  # only an answer is written
+                raise _Lost(error.message, error.code) from error
             except TooFast as error:
                 if waits == MAX_WAITS or order.source is None:
                     raise
                 time.sleep(min(error.verdict.retry_after or 2.0**waits, LONGEST_WAIT))
         raise AssertionError("unreachable")
+
+
+_MEND = {"denied": "Make the folder writable", "full": "Make room there", "readonly": "Mount it writable"}
 
 
 @contextmanager
@@ -150,8 +161,9 @@ def _placing(root: str, name: str) -> Iterator[TempFile]:
         try:
             temp = stack.enter_context(open_temp(root, name, f"remove-{os.getpid()}"))
         except TargetError as error:
-            hint = "Nothing was sent. Make the folder writable, or name another place with -o."
-            raise TargetError(error.message, hint if error.code == "denied" else error.hint, error.code) from error
+            what = _MEND.get(error.code)
+            hint = f"Nothing was sent. {what}, or name another place with -o." if what else error.hint
+            raise TargetError(error.message, hint, error.code) from error
         yield temp
 
 
@@ -165,7 +177,7 @@ def _exit_code(error: RembgWatchError) -> int:
 
 
 def _stops_all(error: RembgWatchError) -> bool:
-    return isinstance(error, ApiError) and not isinstance(error, ImageRejected)
+    return isinstance(error, ApiError | _Lost) and not isinstance(error, ImageRejected)
 
 
 def _note(order: Order, removal: Removal, path: str | None) -> dict[str, Any]:
@@ -183,7 +195,9 @@ def _note(order: Order, removal: Removal, path: str | None) -> dict[str, Any]:
 
 
 def _failure(order: Order, error: RembgWatchError) -> dict[str, Any]:
-    charge = error.verdict.charge.value if isinstance(error, ApiError) else "not charged"
+    charge = "charged" if isinstance(error, _Lost) else "not charged"
+    if isinstance(error, ApiError):
+        charge = error.verdict.charge.value
     return {
         "source": str(order.source or STREAM),
         "output": None,
@@ -192,8 +206,12 @@ def _failure(order: Order, error: RembgWatchError) -> dict[str, Any]:
     }
 
 
+_NAME = click.Path(readable=False, allow_dash=True)
+"""A file or folder to the shell that completes it; what is wrong with it is found, and told, by us."""
+
+
 @click.command("remove", short_help="remove backgrounds once, without a daemon")
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=_NAME)
 @click.option("--profile", help="Take the options of this profile; those typed here go on top.")
 @config_option
 @click.option("-f", "--format", help="webp, png, jpeg or bmp.  [default: OUT's ending, else webp]")
@@ -204,7 +222,7 @@ def _failure(order: Order, error: RembgWatchError) -> dict[str, Any]:
 @click.option("--bg-color", help="Solid background: #RGB, #RGBA, #RRGGBB, #RRGGBBAA or a CSS colour name.")
 @click.option("--angle", type=float, help="Rotation in degrees after processing, -360..360.")
 @click.option("--expand/--no-expand", default=None, help="Pad (or do not) so that a rotated picture is not cropped.")
-@click.option("-o", "--output", "out", metavar="OUT", help="A file, a folder, or - for stdout.")
+@click.option("-o", "--output", "out", metavar="OUT", type=_NAME, help="A file, a folder, or - for stdout.")
 @click.option("--force", is_flag=True, help="Replace files that exist. A source is never replaced.")
 @click.option("--base64", "as_base64", is_flag=True, help="Print a data: URL for each picture; write no file.")
 @click.option("--url", help="The API's address.  [default: api.url of the config]")

@@ -132,7 +132,8 @@ def command(
             on_request=on_request,
         )
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--fault") from error
+        about = next((name for name in ("latency", "rate_limit") if str(error).startswith(f"'{name}'")), "fault")
+        raise click.BadParameter(str(error), param_hint="--" + about.replace("_", "-")) from error
     _serve(sandbox, as_json=as_json)
 
 

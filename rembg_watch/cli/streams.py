@@ -11,6 +11,7 @@ closed: set[int] = set()
 """The numbers of the streams that were closed when the command began."""
 
 _STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
+_PRINTERS = ("click.", "rich.", "rembg_watch.cli.")
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
@@ -26,8 +27,12 @@ def complete() -> None:
 
 
 def is_unwritable(error: OSError) -> bool:
-    """Say whether this is about stdout or stderr: errors of files have a name, and were turned into others before."""
-    return error.filename is None and error.errno in _UNWRITABLE
+    """Say whether this came from writing to stdout or stderr, by who wrote; other rooms write to files."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    writer = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    return error.errno in _UNWRITABLE and writer.startswith(_PRINTERS)
 
 
 def settle() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import click
 import pytest
+from cli_environment import environment
 
 from rembg_watch.cli import cli
 
@@ -34,3 +38,15 @@ def test_each_option_says_what_it_is_for(words):
     for option in ALL[words].params:
         if isinstance(option, click.Option):
             assert option.help or option.show_default, option.name
+
+
+@pytest.mark.parametrize("words", ["remove ", "remove a.jpg -o "])
+def test_the_shell_completes_the_names_of_pictures(words):
+    """Where a file is to be named, the shell is told so, and offers its own."""
+    line = f"rembg-watch {words}"
+    env = environment(
+        _REMBG_WATCH_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=str(len(line.rstrip().split()))
+    )
+    program = "import sys; sys.argv = ['rembg-watch']; from rembg_watch.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("file,")

@@ -385,3 +385,27 @@ def test_a_result_has_a_line_to_itself(sandbox, tmp_path):
     assert process.wait(60) == 0
     before = seen[: seen.index(b"photo.jpg -> ")]
     assert before.endswith(b"\x1b[2K")
+
+
+def test_a_result_that_finds_no_room_is_told_as_paid(remove, sandbox, tmp_path, mount_at):
+    """What it cost is said, also in JSON, and no further picture is paid for to be lost as well."""
+    draw(tmp_path / "a.jpg")
+    draw(tmp_path / "b.jpg")
+    tiny = tmp_path / "tiny"
+    mount_at(tiny, "-t", "tmpfs", "-o", "size=4k", "none")
+    (tiny / "fill").write_bytes(b"x" * 4096)
+    done = remove("a.jpg", "b.jpg", "-o", "tiny/", "--json")
+    assert done.returncode == 73
+    assert b"the disk is full\n  The picture was charged, and is lost." in done.stderr
+    assert [note["error"]["charge"] for note in json.loads(done.stdout)] == ["charged"]
+    assert sandbox.charged == 1
+
+
+def test_a_folder_that_can_not_be_written_is_told_before_anything_is_sent(remove, sandbox, tmp_path, mount_at):
+    """What hinders is said for someone who typed a command: no daemon goes on by itself."""
+    draw(tmp_path / "photo.jpg")
+    mount_at(tmp_path / "closed", "-t", "tmpfs", "-o", "ro", "none")
+    done = remove("photo.jpg", "-o", "closed/")
+    assert done.returncode == 73
+    assert b"Nothing was sent. Mount it writable" in done.stderr
+    assert sandbox.charged == 0

@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 
+import click
 import pytest
 from cli_environment import environment
 from PIL import Image
 
+from rembg_watch.cli.streams import is_unwritable
 from rembg_watch.sandbox import Sandbox
 
 FULL = "/dev/full"
@@ -62,6 +64,16 @@ def test_a_closed_stdout_is_nobody_listening(place, command):
     assert closing(place, *command.split(), number=1) == (0, "")
 
 
+def test_only_what_is_printed_is_called_output():
+    """A full disk under one of our files is no matter of stdout: whoever wrote is told apart."""
+    with open(FULL, "wb", buffering=0) as full, pytest.raises(OSError, match="No space") as printed:
+        click.echo(b"x", file=full)
+    assert is_unwritable(printed.value)
+    with open(FULL, "wb", buffering=0) as full, pytest.raises(OSError, match="No space") as written:
+        full.write(b"x")
+    assert not is_unwritable(written.value)
+
+
 def test_a_picture_for_a_closed_stdout_is_not_sent(place, api, photo):
     """Where it can be known beforehand that the result is lost, nothing is paid for it."""
     code, said = closing(place, "remove", str(photo), "-o", "-", number=1)
@@ -76,7 +88,7 @@ def test_a_picture_that_stdout_does_not_take_is_told_as_paid(place, api, photo):
         code, _, said = end(place.spawn("remove", photo, "-o", "-", stdout=full))
     assert code == 73
     assert "can't write the picture to stdout: No space left on device" in said
-    assert "It was charged" in said
+    assert "The picture was charged, and is lost" in said
 
 
 def test_stdin_may_be_closed(place, api):

@@ -111,3 +111,11 @@ def test_a_hostile_name_does_not_reach_the_terminal():
     text = line(noted, 5)
     assert text.isprintable()
     assert r"a\x1b[2J\n\u202eb.jpg" in text
+
+
+@pytest.mark.parametrize("option", ["--latency", "--rate-limit"])
+def test_what_is_no_number_is_told_of_its_own_option(option):
+    """A nan is in no range, and is not laid at the door of another option."""
+    done = run(option, "nan")
+    assert done.returncode == 2
+    assert f"Invalid value for {option}" in done.stderr
