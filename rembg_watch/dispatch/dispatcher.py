@@ -233,9 +233,7 @@ class Dispatcher:
     def _turn_around(self) -> None:
         self._on_turn()
         self._look_at_the_clock()
-        if (change := self._database.changed()) != self._seen_change:
-            self._seen_change = change
-            self._holds.reload_pause()
+        self._look_outside()
         while self._orphans:
             self._give_back(self._orphans[0])
             self._orphans.popleft()
@@ -267,6 +265,11 @@ class Dispatcher:
             self._account.shift(jump)
             self._store.shift_waiting(jump, self._clock_watch.since, now)  # last: it alone can fail
         return bool(jump)
+
+    def _look_outside(self) -> None:
+        if (change := self._database.changed()) != self._seen_change:
+            self._seen_change = change
+            self._holds.reload_pause()
 
     def _seconds_to_next(self) -> float:
         now = self._clock()
