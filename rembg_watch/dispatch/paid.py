@@ -50,8 +50,9 @@ def deliver_kept(passage: Passage) -> Report | None:
         log.warning("job.answer_lost", job=job.id, path=printable(job.path), temp=printable(job.temp or ""))
         return None
     if not job.output.startswith(root + "/"):  # the config has another outbox by now
+        was = os.path.splitext(job.output)[1].removeprefix(".")  # the profile may be for another format by now
         names: Sequence[str] = names_for(
-            job, passage.folder, passage.profile, job.content_hash or "", passage.tools.clock()
+            job, passage.folder, passage.profile, job.content_hash or "", passage.tools.clock(), was
         )
     else:
         names = [job.output[len(root) + 1 :]]

@@ -33,12 +33,17 @@ class Target:
         return self.path.removeprefix(self.root).lstrip("/")
 
 
-def names_for(job: Job, folder: Folder, profile: Profile, content_hash: str, now: float) -> Sequence[str]:
-    """Give the names that the output may have, relative to the outbox, in order of preference."""
+def names_for(
+    job: Job, folder: Folder, profile: Profile, content_hash: str, now: float, extension: str = ""
+) -> Sequence[str]:
+    """Give the names that the output may have, relative to the outbox, in order of preference.
+
+    ``extension``: that of an answer which is here already; else it is the profile's.
+    """
     return candidates(
         job.path,
         folder.output_name,
-        profile.options.extension,
+        extension or profile.options.extension,
         profile.name,
         datetime.fromtimestamp(now, UTC).date().isoformat(),
         content_hash,

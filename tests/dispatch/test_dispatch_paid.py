@@ -107,6 +107,18 @@ def test_a_kept_answer_stays_one_to_the_options_it_was_asked_with(bench, pic):
     assert bench.sandbox.charged == 2
 
 
+def test_a_kept_answer_keeps_its_extension_in_another_outbox(bench, pic):
+    """Outbox and format are others by now: the picture has the name of what it is."""
+    _keep(bench, pic)
+    bench.outbox = bench.root / "new"
+    bench.outbox.mkdir()
+    profile = Profile("plain", Options(format="webp"))
+    bench.folder = replace(bench.folder, profile=profile, outbox=bench.outbox)
+    bench.config = replace(bench.config, folders=(bench.folder,), profiles={"plain": profile})
+    assert bench.work().ended is Ended.DONE
+    assert [path.name for path in bench.outbox.iterdir()] == ["a.png"]
+
+
 def test_a_kept_answer_to_other_options_goes_with_the_older_version(bench, pic):
     """A newer version with new options can't use it: it is cleared away from wherever it was kept."""
     _keep(bench, pic)
