@@ -24,6 +24,7 @@ from rembg_watch.delivery.placing import commit
 from rembg_watch.errors import (
     EXIT_SOME_FAILED,
     ApiError,
+    FileError,
     ImageRejected,
     RembgWatchError,
     SourceError,
@@ -244,6 +245,7 @@ def command(
     the address come from the config, else the key from $REMBG_API_KEY. What the API would refuse is not sent. Each
     picture costs one credit.
     """
+    _stand_somewhere()
     if as_base64 and out is not None:
         raise click.UsageError("--base64 prints to stdout: leave -o out")
     kind = kind_of(out, len(images))
@@ -290,6 +292,14 @@ def command(
             click.echo(f"rembg-watch: {left} more not tried: it would be the same for them.", err=True)
         codes = {_exit_code(error) for error in failed}
         sys.exit(_exit_code(failed[-1]) if left or len(codes) == 1 else EXIT_SOME_FAILED)
+
+
+def _stand_somewhere() -> None:
+    """Refuse to begin in a folder that was removed: no path could be told from there."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise FileError(f"the current folder is gone: {error.strerror}", "Change to one that exists.") from error
 
 
 def _look_at_stdout(*, as_json: bool) -> None:

@@ -409,3 +409,17 @@ def test_a_folder_that_can_not_be_written_is_told_before_anything_is_sent(remove
     assert done.returncode == 73
     assert b"Nothing was sent. Mount it writable" in done.stderr
     assert sandbox.charged == 0
+
+
+def test_a_folder_that_is_gone_is_no_place_to_begin(sandbox, tmp_path):
+    """Nothing is sent from a folder that was removed under the shell."""
+    photo = draw(tmp_path / "photo.jpg")
+    (tmp_path / "gone").mkdir()
+    words = [sys.executable, "-m", "rembg_watch", "remove", str(photo), "--url", sandbox.url]
+    done = subprocess.run(
+        ["sh", "-c", 'rmdir ../gone; exec "$@"', "sh", *words],
+        cwd=tmp_path / "gone", env=environment(REMBG_API_KEY=KEY), capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 73
+    assert b"the current folder is gone" in done.stderr
+    assert sandbox.charged == 0
