@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +13,10 @@ from rembg_watch.cli import report, streams
 from rembg_watch.cli.access import access_to, config_for, options_of
 from rembg_watch.cli.bars import Bars
 from rembg_watch.cli.options import config_option
+from rembg_watch.cli.pictures import Undelivered, Work, name_of
 from rembg_watch.cli.show import emit
 from rembg_watch.cli.signals import tidy_end
 from rembg_watch.cli.targets import STREAM, Order, kind_of, orders
-from rembg_watch.delivery.files import open_temp
-from rembg_watch.delivery.naming import numbered
-from rembg_watch.delivery.placing import commit
 from rembg_watch.errors import (
     EXIT_SOME_FAILED,
     ApiError,
@@ -29,147 +25,13 @@ from rembg_watch.errors import (
     RembgWatchError,
     SourceError,
     TargetError,
-    TargetTaken,
-    TooFast,
 )
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rembg_watch.api.client import RembgClient
-    from rembg_watch.api.options import Options
     from rembg_watch.api.removal import Removal
-    from rembg_watch.api.upload import Progress
-    from rembg_watch.delivery.files import TempFile
 
 STDOUT = 1
-MAX_WAITS = 6
-"""How often a picture waits when the API says "too fast", which costs nothing."""
-LONGEST_WAIT = 60.0
-"""Seconds of one such wait at most."""
-
-
-class _Lost(TargetError):
-    """The answer came, and could not be written: it was paid for."""
-
-    def __init__(self, message: str, code: str = "other") -> None:
-        super().__init__(
-            message, "The picture was charged, and is lost. Make room, or name another place with -o.", code
-        )
-
-
-class _Work:
-    """The pictures of one command, one after the other."""
-
-    def __init__(self, client: RembgClient, options: Options, bars: Bars, *, force: bool, as_base64: bool) -> None:
-        self._client = client
-        self._options = options
-        self._bars = bars
-        self._force = force
-        self._as_base64 = as_base64
-        self._sent = False
-        """Whether the picture in hand is with the API as a whole, and so possibly charged."""
-
-    def do(self, order: Order) -> tuple[Removal, str | None]:
-        """Do one picture and give the result with the path it has, or None where it has none.
-
-        Raises:
-            RembgWatchError: by what went wrong.
-        """
-        self._sent = False
-        try:
-            return self._do(order)
-        except (KeyboardInterrupt, SystemExit):  # a signal
-            self._bars.end()
-            if self._sent:
-                click.echo(f"\n{_name(order)} was being cut out: it was possibly charged.", err=True)
-            raise
-
-    def _do(self, order: Order) -> tuple[Removal, str | None]:
-        if self._as_base64:
-            return self._send(order, None), None
-        if order.target is None:
-            return self._to_stdout(order), None
-        target = str(order.target.absolute())
-        if os.path.exists(target) and not os.path.isfile(target):
-            raise TargetError(
-                f"{printable(str(order.target))} is no file that could be replaced",
-                "Nothing was sent. Name a file or a folder with -o, or - for stdout.",
-                "taken",
-            )
-        if not self._force and os.path.lexists(target):
-            raise TargetError(
-                f"{printable(str(order.target))} is there already",
-                "Nothing was sent. Use --force to replace it, or -o for another place.",
-                "taken",
-            )
-        root, name = os.path.split(target)
-        if not os.path.isdir(root):
-            raise TargetError(
-                f"there is no folder {printable(root)}",
-                "Nothing was sent. Make it, or name another with -o.",
-                "missing",
-            )
-        with _placing(root, name) as temp:
-            removal = self._send(order, temp.file)
-            number = 1
-            while True:
-                try:
-                    return removal, commit(temp, numbered(target, number), replace=self._force)
-                except TargetTaken:  # it came while we were at it; what was paid for is kept beside it
-                    number += 1
-
-    def _to_stdout(self, order: Order) -> Removal:
-        try:
-            removal = self._send(order, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-        except OSError as error:  # of stdout: all others have become errors of ours
-            raise _Lost(f"can't write the picture to stdout: {error.strerror}") from error
-        return removal
-
-    def _uploaded(self, progress: Progress) -> None:
-        self._sent = progress.total is not None and progress.loaded >= progress.total
-        self._bars.upload(progress)
-
-    def _send(self, order: Order, out: Any) -> Removal:
-        for waits in range(MAX_WAITS + 1):
-            try:
-                return self._client.remove(
-                    order.source if order.source is not None else sys.stdin.buffer,
-                    self._options,
-                    to=out,
-                    as_base64=self._as_base64,
-                    on_upload=self._uploaded,
-                    on_download=self._bars.download,
-                )
-            except TargetError as error:  # only an answer is written
-                raise _Lost(error.message, error.code) from error
-            except TooFast as error:
-                if waits == MAX_WAITS or order.source is None:
-                    raise
-                time.sleep(min(error.verdict.retry_after or 2.0**waits, LONGEST_WAIT))
-        raise AssertionError("unreachable")
-
-
-_MEND = {"denied": "Make the folder writable", "full": "Make room there", "readonly": "Mount it writable"}
-
-
-@contextmanager
-def _placing(root: str, name: str) -> Iterator[TempFile]:
-    """Open a temporary file beside the target; what hinders that is told for one command, not for the daemon."""
-    with ExitStack() as stack:
-        try:
-            temp = stack.enter_context(open_temp(root, name, f"remove-{os.getpid()}"))
-        except TargetError as error:
-            what = _MEND.get(error.code)
-            hint = f"Nothing was sent. {what}, or name another place with -o." if what else error.hint
-            raise TargetError(error.message, hint, error.code) from error
-        yield temp
-
-
-def _name(order: Order) -> str:
-    return printable(str(order.source)) if order.source else "stdin"
 
 
 def _exit_code(error: RembgWatchError) -> int:
@@ -178,7 +40,7 @@ def _exit_code(error: RembgWatchError) -> int:
 
 
 def _stops_all(error: RembgWatchError) -> bool:
-    return isinstance(error, ApiError | _Lost) and not isinstance(error, ImageRejected)
+    return isinstance(error, ApiError | Undelivered) and not isinstance(error, ImageRejected)
 
 
 def _note(order: Order, removal: Removal, path: str | None) -> dict[str, Any]:
@@ -196,14 +58,19 @@ def _note(order: Order, removal: Removal, path: str | None) -> dict[str, Any]:
 
 
 def _failure(order: Order, error: RembgWatchError) -> dict[str, Any]:
-    charge = "charged" if isinstance(error, _Lost) else "not charged"
+    charge = "charged" if isinstance(error, Undelivered) else "not charged"
     if isinstance(error, ApiError):
         charge = error.verdict.charge.value
     return {
         "source": str(order.source or STREAM),
         "output": None,
         "ok": False,
-        "error": {"message": error.message, "hint": error.hint, "charge": charge},
+        "error": {
+            "message": error.message,
+            "hint": error.hint,
+            "charge": charge,
+            "kept": error.kept if isinstance(error, Undelivered) else None,
+        },
     }
 
 
@@ -261,9 +128,9 @@ def command(
     failed: list[RembgWatchError] = []
     try:
         with access_to(config, url, os.environ).client() as client, tidy_end(), Bars(len(todo)) as bars:
-            work = _Work(client, options, bars, force=force, as_base64=as_base64)
+            work = Work(client, options, bars, force=force, as_base64=as_base64)
             for order in todo:
-                name = _name(order)
+                name = name_of(order)
                 bars.begin(name)
                 try:
                     removal, path = work.do(order)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from cli_environment import environment
+from cli_removing import KEY
 
 from rembg_watch.cli import main
 from rembg_watch.config.load import load_config
@@ -146,3 +147,22 @@ def place(tmp_path):
     made = Place(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def remove(sandbox, tmp_path, tmp_path_factory):
+    """Run the command in ``tmp_path``, with the key in the environment and the sandbox's address."""
+    temporary = tmp_path_factory.mktemp("temporary")
+
+    def run(*arguments: str, key: str | None = KEY, url: bool = True, stdin: bytes | None = None):
+        env = environment(HOME=str(tmp_path), TMPDIR=str(temporary), **({} if key is None else {"REMBG_API_KEY": key}))
+        done = subprocess.run(
+            [sys.executable, "-m", "rembg_watch", "remove", *arguments, *(["--url", sandbox.url] if url else [])],
+            cwd=tmp_path, env=env, capture_output=True, timeout=60, check=False, input=stdin,
+        )  # fmt: skip
+        assert b"Traceback" not in done.stderr
+        assert KEY.encode() not in done.stdout + done.stderr
+        assert done.returncode or not list(temporary.iterdir())
+        return done
+
+    return run

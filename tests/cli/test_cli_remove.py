@@ -7,44 +7,13 @@ import io
 import json
 import os
 import pty
-import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 from cli_environment import environment
+from cli_removing import KEY, draw
 from PIL import Image
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-KEY = "a-key-that-nobody-shows"
-
-
-@pytest.fixture
-def remove(sandbox, tmp_path):
-    """Run the command in ``tmp_path``, with the key in the environment and the sandbox's address."""
-
-    def run(*arguments: str, key: str | None = KEY, url: bool = True, stdin: bytes | None = None):
-        env = environment(HOME=str(tmp_path), **({} if key is None else {"REMBG_API_KEY": key}))
-        done = subprocess.run(
-            [sys.executable, "-m", "rembg_watch", "remove", *arguments, *(["--url", sandbox.url] if url else [])],
-            cwd=tmp_path, env=env, capture_output=True, timeout=60, check=False, input=stdin,
-        )  # fmt: skip
-        assert b"Traceback" not in done.stderr
-        assert KEY.encode() not in done.stdout + done.stderr
-        return done
-
-    return run
-
-
-def draw(path: Path, size: tuple[int, int] = (240, 180), **how) -> Path:
-    image = Image.new("RGB", size, "#f2f2f2")
-    image.paste("crimson", (size[0] // 4, size[1] // 4, size[0] * 3 // 4, size[1] * 3 // 4))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, **how)
-    return path
 
 
 def test_a_picture_lands_beside_its_source(remove, sandbox, tmp_path):
@@ -58,31 +27,6 @@ def test_a_picture_lands_beside_its_source(remove, sandbox, tmp_path):
         assert (result.format, result.mode) == ("WEBP", "RGBA")
     assert sandbox.charged == 1
     assert sorted(os.listdir(tmp_path)) == ["photo.jpg", "photo.webp"]
-
-
-def test_a_source_is_never_overwritten(remove, tmp_path):
-    """photo.webp makes photo-cutout.webp, even with --force; naming a source as OUT is wrong usage."""
-    source = draw(tmp_path / "photo.webp", lossless=True)
-    draw(tmp_path / "other.png")
-    before = source.read_bytes()
-    assert remove("photo.webp", "--force").returncode == 0
-    assert (tmp_path / "photo-cutout.webp").exists()
-    assert remove("other.png", "photo.webp", "-o", ".", "--force").returncode == 0
-    assert remove("photo.webp", "-o", "photo.webp", "--force").returncode == 2
-    assert source.read_bytes() == before
-
-
-def test_an_existing_file_is_kept_and_costs_nothing(remove, sandbox, tmp_path):
-    """What is there already is refused with 73 before anything is sent; --force replaces it."""
-    draw(tmp_path / "photo.jpg")
-    (tmp_path / "photo.webp").write_bytes(b"mine")
-    done = remove("photo.jpg")
-    assert done.returncode == 73
-    assert b"--force" in done.stderr
-    assert (tmp_path / "photo.webp").read_bytes() == b"mine"
-    assert sandbox.requests == []
-    assert remove("photo.jpg", "--force").returncode == 0
-    assert (tmp_path / "photo.webp").read_bytes() != b"mine"
 
 
 def test_every_option_reaches_the_api(remove, sandbox, tmp_path):
@@ -101,26 +45,6 @@ def test_every_option_reaches_the_api(remove, sandbox, tmp_path):
     assert sandbox.requests[1].fields["mask"] == "true"
     with Image.open(tmp_path / "mask.bmp") as mask:
         assert mask.format == "BMP"
-
-
-def test_several_go_into_a_folder_under_names_of_their_own(remove, tmp_path):
-    """With -o a folder is made; two sources with one stem or one name do not overwrite each other."""
-    sources = [draw(tmp_path / name).relative_to(tmp_path).as_posix() for name in ("a/x.jpg", "a/x.png", "b/x.jpg")]
-    done = remove(*sources, "-o", "cut/outs")
-    assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "cut/outs").iterdir())) == 3
-    assert len(done.stdout.splitlines()) == 3
-
-
-def test_several_do_not_go_into_one_picture(remove, sandbox, tmp_path):
-    """Two photos and one file for -o is a slip: no folder of that name is made, and nothing is sent."""
-    draw(tmp_path / "a.jpg")
-    draw(tmp_path / "b.jpg")
-    done = remove("a.jpg", "b.jpg", "-o", "both.png")
-    assert done.returncode == 2
-    assert b"both.png is one picture" in done.stderr
-    assert not (tmp_path / "both.png").exists()
-    assert sandbox.charged == 0
 
 
 @pytest.mark.parametrize(
@@ -317,20 +241,6 @@ def test_a_terminal_sees_bars(sandbox, tmp_path):
     assert told.startswith(b"photo.jpg -> photo.webp")
 
 
-def test_only_files_are_replaced(remove, sandbox, tmp_path):
-    """--force does not put a picture into the place of a pipe or a device; nothing is sent."""
-    draw(tmp_path / "photo.jpg")
-    os.mkfifo(tmp_path / "pipe.webp")
-    (tmp_path / "link.webp").symlink_to("pipe.webp")
-    for out in ("pipe.webp", "link.webp"):
-        done = remove("photo.jpg", "-o", out, "--force")
-        assert done.returncode == 73
-        assert b"is no file that could be replaced" in done.stderr
-    assert stat.S_ISFIFO((tmp_path / "pipe.webp").lstat().st_mode)
-    assert (tmp_path / "link.webp").is_symlink()
-    assert sandbox.charged == 0
-
-
 def test_a_photo_that_is_named_twice_is_paid_once(remove, sandbox, tmp_path):
     """However its path is written."""
     draw(tmp_path / "photo.jpg")
@@ -357,15 +267,6 @@ def test_odd_words_are_wrong_usage(remove, sandbox, tmp_path, typed, said):
     assert sandbox.charged == 0
 
 
-def test_a_target_that_can_not_be_looked_at_is_told_in_words(remove, sandbox, tmp_path):
-    """A name that no file can have is not sent for."""
-    draw(tmp_path / "photo.jpg")
-    done = remove("photo.jpg", "-o", f"{'x' * 300}/out.webp")
-    assert done.returncode == 73
-    assert b"Nothing was sent" in done.stderr
-    assert sandbox.charged == 0
-
-
 def test_a_result_has_a_line_to_itself(sandbox, tmp_path):
     """On one terminal for everything, the line of the progress is gone before the result is told."""
     draw(tmp_path / "photo.jpg")
@@ -385,41 +286,3 @@ def test_a_result_has_a_line_to_itself(sandbox, tmp_path):
     assert process.wait(60) == 0
     before = seen[: seen.index(b"photo.jpg -> ")]
     assert before.endswith(b"\x1b[2K")
-
-
-def test_a_result_that_finds_no_room_is_told_as_paid(remove, sandbox, tmp_path, mount_at):
-    """What it cost is said, also in JSON, and no further picture is paid for to be lost as well."""
-    draw(tmp_path / "a.jpg")
-    draw(tmp_path / "b.jpg")
-    tiny = tmp_path / "tiny"
-    mount_at(tiny, "-t", "tmpfs", "-o", "size=4k", "none")
-    (tiny / "fill").write_bytes(b"x" * 4096)
-    done = remove("a.jpg", "b.jpg", "-o", "tiny/", "--json")
-    assert done.returncode == 73
-    assert b"the disk is full\n  The picture was charged, and is lost." in done.stderr
-    assert [note["error"]["charge"] for note in json.loads(done.stdout)] == ["charged"]
-    assert sandbox.charged == 1
-
-
-def test_a_folder_that_can_not_be_written_is_told_before_anything_is_sent(remove, sandbox, tmp_path, mount_at):
-    """What hinders is said for someone who typed a command: no daemon goes on by itself."""
-    draw(tmp_path / "photo.jpg")
-    mount_at(tmp_path / "closed", "-t", "tmpfs", "-o", "ro", "none")
-    done = remove("photo.jpg", "-o", "closed/")
-    assert done.returncode == 73
-    assert b"Nothing was sent. Mount it writable" in done.stderr
-    assert sandbox.charged == 0
-
-
-def test_a_folder_that_is_gone_is_no_place_to_begin(sandbox, tmp_path):
-    """Nothing is sent from a folder that was removed under the shell."""
-    photo = draw(tmp_path / "photo.jpg")
-    (tmp_path / "gone").mkdir()
-    words = [sys.executable, "-m", "rembg_watch", "remove", str(photo), "--url", sandbox.url]
-    done = subprocess.run(
-        ["sh", "-c", 'rmdir ../gone; exec "$@"', "sh", *words],
-        cwd=tmp_path / "gone", env=environment(REMBG_API_KEY=KEY), capture_output=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 73
-    assert b"the current folder is gone" in done.stderr
-    assert sandbox.charged == 0
