@@ -72,7 +72,7 @@ def decide(
             return Fail()
         case About.PROFILE | About.ACCOUNT | About.CREDITS | About.PACE:
             return Requeue()
-        case About.SERVICE if verdict.code in UNREACHABLE:
+        case About.SERVICE if verdict.code in UNREACHABLE and verdict.charge is Charge.NOT_CHARGED:
             return Requeue()
         case About.SERVICE | About.UNKNOWN:
             wrong_picture = verdict.about is About.UNKNOWN and verdict.charge is not Charge.NOT_CHARGED
@@ -87,4 +87,5 @@ def decide(
 
 def _worked_on(verdict: Verdict) -> bool:
     """Tell whether the service itself answered with something useless, which may cost a credit each time."""
-    return verdict.status == 200 and verdict.charge is not Charge.NOT_CHARGED and verdict.code != "proxy-page"
+    paid = verdict.charge is not Charge.NOT_CHARGED
+    return paid and (verdict.status == 200 or verdict.code == "redirect") and verdict.code != "proxy-page"

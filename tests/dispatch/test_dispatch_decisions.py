@@ -39,7 +39,7 @@ def test_each_verdict_has_its_consequence(verdict, attempts, retry, jitter, heal
             assert decision == Fail()
         case About.PROFILE | About.ACCOUNT | About.CREDITS | About.PACE:
             assert decision == Requeue()
-        case About.SERVICE if verdict.code in UNREACHABLE:
+        case About.SERVICE if verdict.code in UNREACHABLE and verdict.charge is Charge.NOT_CHARGED:
             assert decision == Requeue()
         case _:
             assert not isinstance(decision, Requeue)
@@ -80,7 +80,7 @@ def test_a_wrong_picture_is_paid_for_twice_at_most(verdict, charge, retry, healt
 @given(verdicts, st.integers(0, 5), retries)
 def test_a_dead_service_eats_no_attempts(verdict, attempts, retry):
     """While the breaker is open, faults of the service are not counted."""
-    answered = verdict.status == 200 and verdict.code != "proxy-page"
+    answered = (verdict.status == 200 or verdict.code == "redirect") and verdict.code != "proxy-page"
     if verdict.about is About.SERVICE and attempts < retry.max_attempts and not answered:
         decision = decide(verdict, attempts, retry, now=0.0, jitter=0.5, healthy=False)
         assert isinstance(decision, Requeue) or decision.counted is False
@@ -88,9 +88,9 @@ def test_a_dead_service_eats_no_attempts(verdict, attempts, retry):
 
 @given(verdicts, retries)
 def test_answers_that_may_be_paid_for_are_not_asked_for_without_end(verdict, retry):
-    """A service that answers 200 with garbage, again and again, gets ``max_attempts`` photos' worth and no more."""
-    paid = verdict.status == 200 and verdict.charge is not Charge.NOT_CHARGED and verdict.code != "proxy-page"
-    if verdict.about is About.SERVICE and paid and verdict.code not in UNREACHABLE:
+    """Garbage with a 200, or a redirect that may follow the work, is paid ``max_attempts`` times at most for a photo."""
+    answered = (verdict.status == 200 or verdict.code == "redirect") and verdict.code != "proxy-page"
+    if verdict.about is About.SERVICE and verdict.charge is not Charge.NOT_CHARGED and answered:
         attempts = 0
         while isinstance(decision := decide(verdict, attempts, retry, now=0.0, jitter=0.5, healthy=False), Wait):
             attempts += decision.counted
