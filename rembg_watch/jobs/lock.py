@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from rembg_watch.errors import AlreadyRunning, StateError
+from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,8 @@ class StateLock:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StateError(
-                f"can't open {self.path}: {error.strerror}", "Create the state directory and make it writable."
+                f"can't open {printable(str(self.path))}: {error.strerror}",
+                "Create the state directory and make it writable.",
             ) from error
         try:
             _lock(fd)
@@ -44,11 +46,17 @@ class StateLock:
             owner = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(fd)
             raise AlreadyRunning(
-                f"another rembg-watch (process {owner}) already works with {self.path.parent}",
+                f"another rembg-watch (process {owner}) already works with {printable(str(self.path.parent))}",
                 "Stop it first, or give this one a state_dir of its own.",
             ) from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(fd)
+            raise StateError(
+                f"can't write {printable(str(self.path))}: {error.strerror}", "Make room for the state directory."
+            ) from error
         self._fd = fd
         return self
 

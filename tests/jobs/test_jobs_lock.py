@@ -86,3 +86,15 @@ def test_missing_state_directory_is_said(tmp_path):
     """Not a traceback."""
     with pytest.raises(StateError, match="No such file"):
         StateLock(tmp_path / "nowhere").acquire()
+
+
+def test_a_full_disk_is_said(tmp_path, mount_at):
+    """The lock is where a full state directory is noticed first: an error with a hint, and no lock left held."""
+    state = mount_at(tmp_path / "state", "-t", "tmpfs", "-o", "size=4k,nr_inodes=10", "none")
+    (state / "fill").write_bytes(b"x" * 4096)
+    with pytest.raises(StateError, match="No space left") as caught:
+        StateLock(state).acquire()
+    assert "Make room" in caught.value.hint
+    (state / "fill").unlink()
+    with StateLock(state):
+        pass
