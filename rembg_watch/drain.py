@@ -103,9 +103,12 @@ def drain(daemon: Daemon, stop: threading.Event) -> Result:
             if blocking(holds, time.time()) and daemon.dispatcher.idle():
                 break
         holds = daemon.holds.all()
-        after = _totals(daemon)
     finally:
-        daemon.stop()
+        daemon.finish()
+        try:
+            after = _totals(daemon)  # with what was in flight when it was interrupted
+        finally:
+            daemon.close()
     return Result(
         drained,
         after[State.DONE] - before[State.DONE],

@@ -193,7 +193,12 @@ class Daemon:
         self.dispatcher.wake()
 
     def stop(self) -> None:
-        """End in good order: take nothing in, let what is in flight finish, give the rest back."""
+        """End in good order."""
+        self.finish()
+        self.close()
+
+    def finish(self) -> None:
+        """Take nothing in any more, let what is in flight finish, give the rest back."""
         self._stopping = True
         grace = self.config.shutdown_grace
         flying = len(self.dispatcher.in_flight())
@@ -208,6 +213,9 @@ class Daemon:
             self.board.set_fact("clean", self.dispatcher.idle() and self._is_swept(), time.time())
         except StateError as error:
             log.error("state.cannot_write", reason=error.message, hint=error.hint)
+
+    def close(self) -> None:
+        """Let go of everything, once all is finished."""
         for client in (*self._retired, self._client):
             client.close()
         self.database.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -50,6 +51,18 @@ def test_a_drain_that_is_told_twice_ends_at_once(place, slow, number):
                 break
         process.send_signal(number)
         assert process.wait(20) == 128 + number
+
+
+def test_a_drain_that_is_ended_counts_what_it_finished(place):
+    """What was in flight is waited for, and is told as done, not as still to do."""
+    with Sandbox(credits=100, key="k-12345678", latency=2.0) as running:
+        place.write_config(url=running.url.removesuffix("/rmbg"))
+        Image.new("RGB", (60, 40), "red").save(place.shoes / "a.png")
+        with place.spawn("drain", "--json", preexec_fn=default_signals) as process:
+            until(lambda: running.snapshot()["in_flight"])
+            process.send_signal(signal.SIGTERM)
+            told, _ = process.communicate(timeout=60)
+    assert (json.loads(told)["done"], json.loads(told)["open"]) == (1, 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
