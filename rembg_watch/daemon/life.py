@@ -76,7 +76,6 @@ class Daemon:
         self.steering = Steering(self.database)
         self.holds = Holds(self.board)
         self._client = _client(config)
-        self._retired: list[RembgClient] = []
         self.account = Account(lambda: self.config, lambda: self._client, self.ledger, self.board)
         self.dispatcher = Dispatcher(
             lambda: self.config,
@@ -216,8 +215,7 @@ class Daemon:
 
     def close(self) -> None:
         """Let go of everything, once all is finished."""
-        for client in (*self._retired, self._client):
-            client.close()
+        self._client.close()
         self.database.close()
         self._lock.release()
         log.info("stopped")
@@ -246,9 +244,8 @@ class Daemon:
 
     def _take_over(self, config: Config) -> None:
         logs.hide(config.key)
-        old = self.config
+        old, client = self.config, self._client
         if (old.api, old.key, old.workers) != (config.api, config.key, config.workers):
-            self._retired.append(self._client)
             self._client = _client(config)
         self.config = config  # after the client: whoever finds this config has its client, too
         self.intake.replace_folders(config.folders)
@@ -258,6 +255,8 @@ class Daemon:
         try:
             make_targets(config, self.board)
         finally:  # half of a new config would be worse than what could not be written down
+            if client is not self._client:
+                client.close()  # requests under way go on to their end
             self.dispatcher.reload()
         log.info("reloaded", folders=len(config.folders), workers=config.workers)
 

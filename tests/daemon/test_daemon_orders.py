@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from contextlib import suppress
 
 from daemon_photos import corner_of, number_in, photo
 
@@ -115,3 +117,24 @@ def test_jobs_can_be_retried_and_cancelled_from_outside(place, sandbox, run_daem
     place.settled(3)
     assert place.states() == {"a.jpg": "done", "b.jpg": "cancelled", "c.jpg": "done"}
     assert daemon.stop() == 0
+
+
+def test_reloads_leave_no_connections_behind(place, sandbox):
+    """A daemon that is told of new settings again and again keeps no connections of the old ones open."""
+
+    def sockets():
+        count = 0
+        for number in os.listdir("/proc/self/fd"):
+            with suppress(FileNotFoundError):  # closed since
+                count += os.readlink(f"/proc/self/fd/{number}").startswith("socket:")
+        return count
+
+    with place.daemon() as daemon:
+        counts = []
+        for number in range(6):
+            place.drop(f"{number}.jpg", photo(number))
+            place.settled(number + 1)
+            counts.append(sockets())
+            place.settings["workers"] = 1 + number % 2
+            place.reload(daemon)
+        place.wait_until(lambda: sockets() <= counts[0])
