@@ -1,4 +1,4 @@
-"""Which folders may not lie inside which, so that no photo is sent twice and no result is sent at all. Pure."""
+"""Which folders lie inside which: so that no photo is sent twice, no result is sent, and none is another's. Pure."""
 
 from __future__ import annotations
 
@@ -37,6 +37,15 @@ def overlaps(folders: Sequence[Folder | None], state_dir: Path | None) -> list[M
     if state_dir is not None and (holder := _holder(state_dir, inboxes)) is not None:
         found.append((("state_dir",), f"is inside the inbox of folders[{inboxes[holder]}]: choose a place outside"))
     return found
+
+
+def shares_outbox(folder: Folder, folders: Sequence[Folder | None]) -> bool:
+    """Tell whether another folder's results may stand where this one's do: then nothing says whose an output is."""
+    return any(
+        folder.outbox == other.outbox or folder.outbox in other.outbox.parents or other.outbox in folder.outbox.parents
+        for other in folders
+        if other is not None and other is not folder
+    )
 
 
 def _holder(path: Path, inboxes: dict[Path, int]) -> Path | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from rembg_watch.api.options import Options
 from rembg_watch.config.model import Folder, Profile
+from rembg_watch.config.overlap import shares_outbox
 from rembg_watch.config.problems import brief, did_you_mean
 
 if TYPE_CHECKING:
@@ -96,7 +98,11 @@ class Resolver:
 
     def folders(self) -> list[Folder | None]:
         """Give every folder, None where its inbox or outbox could not be told."""
-        return [self._folder(folder, ("folders", index)) for index, folder in enumerate(self.written.folders)]
+        found = [self._folder(folder, ("folders", index)) for index, folder in enumerate(self.written.folders)]
+        return [
+            replace(folder, adopt_existing=False) if folder is not None and shares_outbox(folder, found) else folder
+            for folder in found
+        ]
 
     def _folder(self, folder: FolderConfig, at: KeyPath) -> Folder | None:
         inbox, outbox = self.path(folder.inbox, (*at, "inbox")), self.path(folder.outbox, (*at, "outbox"))

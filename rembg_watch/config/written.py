@@ -231,7 +231,10 @@ class FolderConfig(_Section):
     )
     reuse_results: bool = Field(default=True, description="The same bytes and options are never paid for twice.")
     adopt_existing: bool = Field(
-        default=True, description="An output already in place, newer than its source, counts as done."
+        default=True,
+        description=(
+            "An output already in place, newer than its source, counts as done; not in an outbox that folders share."
+        ),
     )
 
     @field_validator("output_name")

@@ -1,9 +1,11 @@
-"""Folders that are incomplete, or lie where photos would be sent twice or never, are mistakes."""
+"""Folders that are incomplete, or lie where photos would be sent twice or never, are mistakes; where they may meet, care is taken."""
 
 from __future__ import annotations
 
 import pytest
 from config_mistakes import FOLDERS, problems
+
+from rembg_watch.config.load import load_config
 
 TWICE = "is inside the inbox of folders[0], so its photos would be sent twice"
 ONE_MISTAKE = {
@@ -122,3 +124,14 @@ def test_links_are_resolved_before_folders_are_compared(tmp_path):
     assert problems(tmp_path, FOLDERS) == [
         "1: folders[0].outbox: is inside the inbox of folders[0]: what is put there would be sent again"
     ]
+
+
+@pytest.mark.parametrize("other", ["out", "out/inner"])
+def test_what_lies_in_a_shared_outbox_is_not_adopted(tmp_path, other):
+    """Two folders may deliver to one outbox; then no output in it is taken for a photo's own only by its name."""
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        f"folders:\n- {{inbox: a, outbox: out}}\n- {{inbox: b, outbox: {other}}}\n- {{inbox: c, outbox: o}}"
+    )
+    config = load_config(file, {"HOME": str(tmp_path)})
+    assert [folder.adopt_existing for folder in config.folders] == [False, False, True]
