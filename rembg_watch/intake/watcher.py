@@ -193,6 +193,19 @@ class _Group(InotifyWatchGroup):
     def _move_watches(self, _source: bytes, _target: bytes) -> bool:
         return False  # by now the name may be another folder's
 
+    def _add_callback(self, path: bytes) -> None:
+        # A folder that was renamed unheard has the watch that it had: watchdog would go on to take that for one of its
+        # old name, too, and the next folder of that name for watched.
+        try:
+            watch = self._inotify_fd.add_callback(path, self.event_mask, self, self._id)
+        except OSError:
+            if path == self.path:
+                raise
+            return
+        self._remove_watch_internally(watch)
+        self._active_callbacks_by_path[path] = watch
+        self._active_callbacks_by_watch[watch] = path
+
     def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
         # A watch may end after another one has taken its path, and after that one's end: a folder that is deleted while
         # somebody has it open goes when it is closed.

@@ -98,6 +98,19 @@ def test_watches_that_end_in_any_order_end_no_hearing(desk, inbox, running, watc
         assert reader.is_alive()
 
 
+def test_a_folder_that_was_renamed_unheard_leaves_its_name_to_the_next(inbox, folder_for, watcher):
+    """A rename in a folder that is not watched is told by nobody; a scan watches who has the name now."""
+    place, one, other = Inbox(folder_for(inbox)), inbox / "unwatched/one", inbox / "unwatched/other"
+    one.mkdir(parents=True)
+    watcher.watch(place)
+    watcher.watch_folder(place, str(one))
+    one.rename(other)
+    watcher.watch_folder(place, str(other))
+    one.mkdir()
+    watcher.watch_folder(place, str(one))
+    assert watcher.watched_inodes() == {folder.stat().st_ino for folder in (inbox, one, other)}
+
+
 def test_a_folder_that_could_not_be_read_is_watched_when_it_can(open_inbox, folder_for, watcher):
     """The next scan asks for it again: that it was not to be had before is no reason."""
     place, closed = Inbox(folder_for(open_inbox)), open_inbox / "closed"
