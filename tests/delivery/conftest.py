@@ -80,3 +80,20 @@ def run_until_killed(count, call, means="flag"):
 def killed_at():
     """Run a call in a process that kills itself at a step."""
     return run_until_killed
+
+
+@pytest.fixture
+def inbox(tmp_path):
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
+
+
+@pytest.fixture(params=["one filesystem", "two filesystems", "two bind mounts"])
+def target(request, tmp_path):
+    """A root to move photos to, on the inbox's filesystem, on another, and on the same one behind a bind mount."""
+    if request.param == "two filesystems":
+        return request.getfixturevalue("tmpfs")()
+    (tmp_path / "target").mkdir()
+    if request.param == "two bind mounts":
+        return request.getfixturevalue("mount")("--bind", str(tmp_path / "target"))
+    return tmp_path / "target"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import stat
-from pathlib import Path
 
 import pytest
+from delivery_inbox import RECORD, photo, tree
 
 from rembg_watch import delivery
 from rembg_watch.delivery import aside, placing
@@ -15,50 +15,6 @@ from rembg_watch.errors import SourceChanged, SourceError, TargetError
 
 # The children that these tests fork do nothing but file work; another test's idle threads are no danger to that.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
-RECORD = {
-    "code": "rejected",
-    "message": "No object",
-    "hint": "Crop it",
-    "job": 7,
-    "profile": "shop",
-    "attempts": 1,
-    "time": 1.5,
-}
-
-
-@pytest.fixture
-def inbox(tmp_path):
-    (tmp_path / "in").mkdir()
-    return tmp_path / "in"
-
-
-def photo(inbox, relpath="a/photo.jpg", data=b"original", mtime_ns=1_700_000_000_123_456_789, mode=0o640):
-    path = inbox / relpath
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    path.chmod(mode)
-    os.utime(path, ns=(mtime_ns, mtime_ns))
-    return str(path), (len(data), mtime_ns)
-
-
-def tree(root):
-    return {
-        os.path.relpath(os.path.join(at, name), root): Path(at, name).read_bytes()
-        for at, _, names in os.walk(root)
-        for name in names
-    }
-
-
-@pytest.fixture(params=["one filesystem", "two filesystems", "two bind mounts"])
-def target(request, tmp_path):
-    """A root to move photos to, on the inbox's filesystem, on another, and on the same one behind a bind mount."""
-    if request.param == "two filesystems":
-        return request.getfixturevalue("tmpfs")()
-    (tmp_path / "target").mkdir()
-    if request.param == "two bind mounts":
-        return request.getfixturevalue("mount")("--bind", str(tmp_path / "target"))
-    return tmp_path / "target"
 
 
 def test_an_archived_photo_is_mirrored_and_keeps_its_looks(inbox, target):
@@ -109,54 +65,6 @@ def test_every_name_can_be_archived_deleted_and_moved(inbox, target, name):
     assert os.listdir(inbox) == []
 
 
-def test_a_newer_version_is_left_alone(inbox, target):
-    """Size or mtime differ: neither archived nor deleted nor moved."""
-    source, (size, mtime_ns) = photo(inbox)
-    for other in ((size + 1, mtime_ns), (size, mtime_ns + 1)):
-        for act in (
-            lambda version: delivery.delete(source, version, inbox=str(inbox)),
-            lambda version: delivery.archive(source, str(inbox), str(target), "a/photo.jpg", version),
-            lambda version: delivery.move_failed(source, str(inbox), str(target), "a/photo.jpg", version, RECORD),
-        ):
-            with pytest.raises(SourceChanged):
-                act(other)
-    assert tree(inbox) == {"a/photo.jpg": b"original"}
-    assert tree(target) == {}
-
-
-def test_a_photo_that_somebody_is_writing_stays(inbox, target):
-    """The kernel tells of an open writer; what it writes afterwards is not lost."""
-    source, version = photo(inbox)
-    with open(source, "r+b") as writer:
-        for act in (
-            lambda: delivery.delete(source, version, inbox=str(inbox)),
-            lambda: delivery.archive(source, str(inbox), str(target), "a/photo.jpg", version),
-        ):
-            with pytest.raises(SourceError):
-                act()
-        writer.write(b"NEW")
-    assert tree(inbox) == {"a/photo.jpg": b"NEWginal"}
-    assert tree(target) == {}
-
-
-@pytest.mark.parametrize("act", ["delete", "archive", "move_failed"])
-def test_a_photo_that_was_only_open_is_tidied_away_later(inbox, target, act):
-    """Whoever has it open need not change it: it is no newer version, which would stay for good, but one to wait for."""
-    source, version = photo(inbox)
-    tidy = {
-        "delete": lambda: delivery.delete(source, version, inbox=str(inbox)),
-        "archive": lambda: delivery.archive(source, str(inbox), str(target), "a/photo.jpg", version),
-        "move_failed": lambda: delivery.move_failed(source, str(inbox), str(target), "a/photo.jpg", version, RECORD),
-    }[act]
-    with open(source, "r+b"), pytest.raises(SourceError, match="open for writing") as raised:
-        tidy()
-    assert not isinstance(raised.value, SourceChanged)
-    assert tree(inbox) == {"a/photo.jpg": b"original"}
-    assert tree(target) == {}
-    tidy()
-    assert tree(inbox) == {}
-
-
 def test_deleting_twice_is_as_good_as_once(inbox):
     """True for the one that did it, False afterwards; without its folder, too."""
     source, version = photo(inbox)
@@ -164,48 +72,6 @@ def test_deleting_twice_is_as_good_as_once(inbox):
     assert delivery.delete(source, version) is False
     os.rmdir(inbox / "a")
     assert delivery.delete(source, version, inbox=str(inbox)) is False
-
-
-def test_an_inbox_that_is_not_mounted_is_not_a_deleted_photo(tmp_path, inbox):
-    """The root is missing, so nothing is known about the photo: not gone, and not a changed version."""
-    source, version = photo(inbox)
-    inbox.rename(tmp_path / "away")
-    (tmp_path / "target").mkdir()
-    for act in (
-        lambda: delivery.delete(source, version, inbox=str(inbox)),
-        lambda: delivery.archive(source, str(inbox), str(tmp_path / "target"), "a/photo.jpg", version),
-    ):
-        with pytest.raises(SourceError, match=r"the inbox .* is not there") as caught:
-            act()
-        assert not isinstance(caught.value, SourceChanged)
-
-
-def test_a_link_on_the_way_to_a_photo_is_not_followed(tmp_path, inbox):
-    """A sub-folder of the inbox swapped for a link does not make the daemon delete or move files elsewhere."""
-    (tmp_path / "target").mkdir()
-    elsewhere = tmp_path / "elsewhere"
-    _, version = photo(elsewhere, "photo.jpg")
-    (inbox / "a").symlink_to(elsewhere, target_is_directory=True)
-    source = str(inbox / "a/photo.jpg")
-    with pytest.raises(SourceError, match="link"):
-        delivery.delete(source, version, inbox=str(inbox))
-    with pytest.raises(SourceError, match="link"):
-        delivery.archive(source, str(inbox), str(tmp_path / "target"), "a/photo.jpg", version)
-    assert tree(elsewhere) == {"photo.jpg": b"original"}
-
-
-def test_a_link_or_a_fifo_in_the_inbox_is_left_alone(tmp_path, inbox):
-    """Only regular files are moved or removed."""
-    (tmp_path / "target").mkdir()
-    real, version = photo(tmp_path, "real.jpg")
-    (inbox / "link.jpg").symlink_to(real)
-    os.mkfifo(inbox / "fifo.jpg")
-    for name in ("link.jpg", "fifo.jpg"):
-        with pytest.raises(SourceError):
-            delivery.delete(str(inbox / name), version, inbox=str(inbox))
-        with pytest.raises(SourceError):
-            delivery.archive(str(inbox / name), str(inbox), str(tmp_path / "target"), name, version)
-    assert sorted(os.listdir(inbox)) == ["fifo.jpg", "link.jpg"]
 
 
 def test_a_failed_photo_has_the_reason_beside_it(inbox, target):
@@ -257,19 +123,6 @@ def test_it_is_said_which_side_is_read_only(tmp_path, inbox, read_only):
     assert tree(inbox) == {"a/photo.jpg": b"original"}
 
 
-def test_a_version_that_arrived_while_the_old_one_was_aside_stays_beside_it(inbox):
-    """Both are put where intake finds them; none is lost."""
-    source, version = photo(inbox, "photo.jpg")
-    private = inbox / aside.aside_name("photo.jpg")
-    private.mkdir()
-    os.rename(source, private / "photo.jpg")
-    os.truncate(private / "photo.jpg", 3)
-    (inbox / "photo.jpg").write_bytes(b"newer")
-    with pytest.raises(SourceChanged):
-        delivery.delete(source, version, inbox=str(inbox))
-    assert tree(inbox) == {"photo.jpg": b"newer", "photo-2.jpg": b"ori"}
-
-
 def test_the_sweep_puts_back_what_a_crash_left_aside(inbox):
     """A photo set aside by a daemon that died is no hidden file for ever."""
     source, _ = photo(inbox, "a/photo.jpg")
@@ -309,17 +162,6 @@ def test_killed_at_any_step_the_next_run_finishes_without_loss(tmp_path, target,
             break
     assert step > 5
     assert not was_killed
-
-
-def test_without_leases_identity_still_guards(inbox, monkeypatch):
-    """Where the kernel tells nothing of writers, size and mtime still decide."""
-    monkeypatch.setattr(aside, "is_being_written", lambda _: False)
-    source, version = photo(inbox)
-    with open(source, "ab") as writer:
-        writer.write(b"more")
-    with pytest.raises(SourceChanged):
-        delivery.delete(source, version, inbox=str(inbox))
-    assert tree(inbox) == {"a/photo.jpg": b"originalmore"}
 
 
 def test_moving_by_link_is_as_safe(inbox, tmp_path, monkeypatch):

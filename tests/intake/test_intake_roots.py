@@ -1,22 +1,14 @@
-"""Inboxes that go away and come back, queues that overflow, limits that are reached, and a new config."""
+"""Inboxes as places: they go away and come back, lie inside each other, and links lead out of them."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
-import sys
-import threading
-import time
-from pathlib import Path
 
 import pytest
-import structlog
 
-from rembg_watch.intake.filesystems import MountTable
-from rembg_watch.intake.inbox import Health, Mode
-from rembg_watch.intake.readiness import Timings
+from rembg_watch.intake.inbox import Health
 from rembg_watch.intake.roots import Rounds
 
 BRISK = Rounds(health=0.1, calm=0.1, poll=0.3, made_folder=0.2, revive=0.2)
@@ -26,22 +18,6 @@ RARE = Rounds(health=60, calm=60)
 
 def health_of(intake):
     return intake.roots()[0].health
-
-
-def count_calls(owner, name):
-    """Note every call of a method that a loop makes anew each time; gives the list that grows."""
-    real, calls = getattr(owner, name), []
-    setattr(owner, name, lambda: (calls.append(1), real())[1])
-    return calls
-
-
-def wakes(threads):
-    """Count how often these threads have slept and woken so far."""
-    found = 0
-    for thread in threads:
-        status = Path(f"/proc/self/task/{thread.native_id}/status").read_text(encoding="ascii")
-        found += int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)[1])
-    return found
 
 
 def test_a_root_that_goes_away_is_missing_not_empty(desk, inbox, running, pic, until):
@@ -69,16 +45,6 @@ def test_a_root_that_goes_away_is_missed_at_once(inbox, running, until):
         until(lambda: health_of(intake) is Health.OK)
         inbox.parent.rename(inbox.parent.with_name("renamed"))
         until(lambda: health_of(intake) is Health.MISSING)
-
-
-def test_a_watcher_that_dies_is_replaced_at_once(desk, inbox, running, pic, until):
-    """The end of the thread that reads events is noticed without looking."""
-    with running(inbox, rounds=Rounds(health=60, calm=60, revive=0)) as intake:
-        dead = intake._patrol._roots._watcher._inotify
-        dead.stop()
-        (inbox / "photo.jpg").write_bytes(pic())
-        until(lambda: desk.of("photo.jpg"))
-        assert intake._patrol._roots._watcher._inotify is not dead
 
 
 def test_a_root_that_is_replaced_is_watched_anew(desk, inbox, tmp_path, running, move_in, pic, until):
@@ -161,116 +127,6 @@ def test_after_a_reload_an_unmount_is_still_a_loss(desk, mounted_inbox, folder_f
         until(lambda: health_of(intake) is Health.OK)
 
 
-def test_after_an_overflow_everything_is_scanned(desk, inbox, running, pic, until):
-    """When the kernel drops events for want of room, all files are found at once, without waiting for the rescan."""
-    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text(encoding="ascii"))
-    if limit > 50_000:
-        pytest.skip("the kernel's queue is too long to fill it here")
-    with running(inbox) as intake:
-        # The reader is held up until the kernel's queue is full, as a busy machine would do it.
-        with intake._patrol._roots._watcher._inotify._lock:
-            for number in range(limit // 3 + 500):
-                os.close(os.open(inbox / f"{number}.txt", os.O_CREAT | os.O_WRONLY))
-                os.unlink(inbox / f"{number}.txt")
-            for number in range(5):
-                (inbox / f"{number}.jpg").write_bytes(pic(seed=number))
-        until(lambda: len(desk.arrivals) == 5, 20)
-        assert intake.overflows >= 1
-        assert intake.found_by_rescan == 0
-        (inbox / "after.jpg").write_bytes(pic(seed=9))
-        until(lambda: desk.of("after.jpg"))
-
-
-def test_what_only_a_rescan_finds_is_counted_and_warned_of(desk, inbox, running, folder_for, pic, until):
-    """If events are lost without a word the rescan finds the file, and says that it had to."""
-    with running(folder_for(inbox, rescan=0.5), rounds=BRISK) as intake, structlog.testing.capture_logs() as logs:
-        for group in intake._patrol._roots._watcher._groups.values():
-            group._teller._post = lambda news: None
-        (inbox / "photo.jpg").write_bytes(pic())
-        until(lambda: desk.arrivals)
-        assert intake.found_by_rescan == 1
-        until(lambda: any(line["event"] == "intake.found_by_rescan" for line in logs))
-
-
-def test_a_dead_watcher_is_replaced(desk, inbox, running, pic, until):
-    """If watchdog's reader thread ends, it is started anew and everything is scanned."""
-    with running(inbox, rounds=BRISK) as intake:
-        dead = intake._patrol._roots._watcher._inotify
-        dead.stop()
-        (inbox / "photo.jpg").write_bytes(pic())
-        until(lambda: desk.of("photo.jpg"))
-        (inbox / "next.jpg").write_bytes(pic(seed=1))
-        until(lambda: desk.of("next.jpg"))
-        assert intake._patrol._roots._watcher._inotify is not dead
-
-
-def test_scanning_alone_is_enough(desk, inbox, running, folder_for, pic, until):
-    """With ``watch: scan`` no event is used, and every file is found all the same."""
-    with running(folder_for(inbox, watch="scan", rescan=0.2), rounds=BRISK) as intake:
-        assert intake.roots()[0].mode is Mode.SCAN
-        assert not intake._patrol._roots._watcher.watched_inodes()
-        (inbox / "a/b").mkdir(parents=True)
-        (inbox / "a/b/photo.jpg").write_bytes(pic())
-        until(lambda: desk.of("a/b/photo.jpg"))
-        assert intake.found_by_rescan == 0
-
-
-def test_the_watch_limit_is_told_and_got_round(tmp_path):
-    """Beyond the watch limit: the message names the sysctl, and files in unwatched folders are found by polling."""
-    inside = Path(__file__).with_name("intake_under_limit.py")
-    command = ["unshare", "--user", "--map-root-user", sys.executable, str(inside), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    if done.returncode == 77 or "unshare" in done.stderr:
-        pytest.skip(f"no user namespace with a limit of its own: {done.stderr.strip()}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "sysctl -w fs.inotify.max_user_watches=" in done.stdout
-
-
-def test_a_new_config_is_taken_up(desk, tmp_path, running, folder_for, pic, until):
-    """A reload adds and drops inboxes and changes settings without a restart."""
-    first, second = tmp_path / "first", tmp_path / "second"
-    for place in (first, second):
-        place.mkdir()
-    (first / "a.txt").write_bytes(pic())
-    with running(first) as intake:
-        until(lambda: intake.counts()["ignored"] == 1)
-        (second / "b.jpg").write_bytes(pic(seed=1))
-        intake.replace_folders([folder_for(first, include=("*.txt",)), folder_for(second)])
-        until(lambda: len(desk.arrivals) == 2)
-        intake.replace_folders([folder_for(second)])
-        until(lambda: [root.inbox for root in intake.roots()] == [str(second)])
-        (first / "c.txt").write_bytes(pic(seed=2))
-        (second / "d.jpg").write_bytes(pic(seed=3))
-        until(lambda: desk.of("d.jpg"))
-        assert desk.of("c.txt") is None
-
-
-def test_a_new_config_counts_at_once(desk, tmp_path, running, folder_for, move_in, pic, until):
-    """What comes after a reload is taken by the new settings, whatever the thread that walks is busy with."""
-    first, second = tmp_path.resolve() / "first", tmp_path.resolve() / "second"
-    for place in (first, second):
-        place.mkdir()
-    busy, done = threading.Event(), threading.Event()
-
-    def hold_up():
-        if busy.is_set() and threading.current_thread().name == "intake-patrol":
-            done.wait(60)
-
-    # With a missing inbox every round of the walk is told.
-    with running(first, second, tmp_path / "nowhere", on_turn=hold_up, rounds=BRISK) as intake:
-        busy.set()
-        until(lambda: intake.silence > 0.2)
-        intake.replace_folders([folder_for(second, priority=7)])
-        move_in(pic(), first / "a.jpg")
-        move_in(pic(seed=1), second / "b.jpg")
-        until(lambda: desk.of("b.jpg"))
-        assert desk.of("b.jpg").priority == 7
-        busy.clear()
-        done.set()
-        until(lambda: [root.inbox for root in intake.roots()] == [str(second)])
-    assert desk.paths == ["b.jpg"]
-
-
 def test_an_inbox_inside_another_keeps_its_files(desk, inbox, running, folder_for, pic, until):
     """A file in the inner of two inboxes belongs to the inner one alone, found by a scan or by an event."""
     (inbox / "inner").mkdir()
@@ -300,82 +156,3 @@ def test_links_in_the_way_lead_nowhere(desk, inbox, elsewhere, running, pic, unt
         until(lambda: desk.of("real.jpg"))
         until(lambda: not intake.counts()["settling"])
     assert desk.paths == ["real.jpg"]
-
-
-def test_an_error_in_the_loop_is_logged_and_survived(desk, inbox, running, pic, until):
-    """An unforeseen error in the deciding thread is logged; the thread goes on and scans to be sure."""
-    with running(inbox, rounds=BRISK) as intake, structlog.testing.capture_logs() as logs:
-        real, failed = intake._open, []
-
-        def broken(letter, deserted):
-            if not failed:
-                failed.append(letter)
-                raise ValueError("something unforeseen")
-            real(letter, deserted)
-
-        intake._open = broken
-        (inbox / "photo.jpg").write_bytes(pic())
-        until(lambda: desk.of("photo.jpg"))
-        assert any(line["event"] == "intake.loop_failed" for line in logs)
-        assert intake.unwell() is None
-
-
-def test_whoever_tells_of_it_is_called(desk, inbox, running, pic, until):
-    """After a file was looked at, and after an inbox was lost: nobody has to ask again and again."""
-    told = []
-    with running(inbox, rounds=RARE, on_turn=lambda: told.append(len(desk.arrivals))) as intake:
-        (inbox / "photo.jpg").write_bytes(pic())
-        until(lambda: 1 in told)
-        before = len(told)
-        shutil.rmtree(inbox)
-        until(lambda: health_of(intake) is Health.MISSING)
-        until(lambda: len(told) > before)
-
-
-def test_stop_ends_every_thread(inbox, running):
-    """After stop no thread of ours or watchdog's is left."""
-    before = set(threading.enumerate())
-    with running(inbox) as intake:
-        assert intake.unwell() is None
-    assert set(threading.enumerate()) - before == set()
-
-
-def test_idle_costs_nothing(tmp_path, running):
-    """10,000 watched folders at rest: between rescans hardly a thread wakes."""
-    inbox = tmp_path.resolve() / "many"
-    for number in range(100):
-        for inner in range(99):
-            (inbox / f"{number:02}" / f"{inner:02}").mkdir(parents=True)
-    others = set(threading.enumerate())
-    with running(inbox, timings=Timings()) as intake, MountTable() as mounts:
-        assert len(intake._patrol._roots._watcher.watched_inodes()) == 10_001
-        decided, looked = count_calls(intake, "_turn"), count_calls(intake._patrol, "_round")
-        for _ in range(20):
-            time.sleep(1)  # lets watchdog's threads come to rest
-            mounts.changed()
-            decided.clear(), looked.clear()
-            before = wakes(set(threading.enumerate()) - others)
-            time.sleep(3)  # the measurement itself
-            after = wakes(set(threading.enumerate()) - others)
-            if not mounts.changed():  # where others mount something, each mount wakes the patrol
-                break
-        assert after - before <= 6
-        assert not decided
-        assert len(looked) <= 1
-        assert intake.roots()[0].mode is Mode.EVENTS
-
-
-def test_every_scan_watches_what_is_not_watched(desk, inbox, running, move_in, pic, until):
-    """A folder whose watch was lost is heard again from the next scan on."""
-    (inbox / "a/b").mkdir(parents=True)
-    with running(inbox, rounds=RARE) as intake:
-        watcher = intake._patrol._roots._watcher
-        (group,) = watcher._groups.values()
-        lost = os.fsencode(inbox / "a/b")
-        group._remove_callbacks([group._active_callbacks_by_path[lost]])
-        assert len(watcher.watched_inodes()) == 2
-        intake.rescan_now()
-        until(lambda: len(watcher.watched_inodes()) == 3)
-        move_in(pic(), inbox / "a/b/photo.jpg")
-        until(lambda: desk.of("a/b/photo.jpg"))
-    assert intake.found_by_rescan == 0
