@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 STYLES = {"": "", "title": "bold", "held": "bold white on red", "bad": "red", "warn": "yellow", "good": "green"}
 """What a line can be, and how rich shows it."""
+LEAST = 8
+"""Cells that a column of text has at least: with less, words stand there letter below letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ def show(page: Iterable[Block]) -> None:
     if sys.stdout.isatty():
         from rich.console import Console  # noqa: PLC0415 - as long as nothing is drawn, it costs a third of a command
 
-        Console(highlight=False).print(rendered(page))
+        console = Console(highlight=False)
+        console.print(rendered(page, console.width))
     else:
         encoding = sys.stdout.encoding or "utf-8"
         click.echo(plain(page).encode(encoding, "backslashreplace").decode(encoding))
@@ -124,8 +127,8 @@ def plain(page: Iterable[Block]) -> str:
     return "\n".join(lines)
 
 
-def rendered(page: Iterable[Block]) -> Group:
-    """Give a page for rich."""
+def rendered(page: Iterable[Block], width: int) -> Group:
+    """Give a page for rich, and a terminal of so many cells: a table that has no room there becomes a list."""
     from rich.console import Group  # noqa: PLC0415 - as above
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -134,6 +137,9 @@ def rendered(page: Iterable[Block]) -> Group:
     for block in page:
         if isinstance(block, Line):
             parts.append(Text(block.text, style=STYLES[block.style]))
+            continue
+        if _least(block) > width:
+            parts += map(Text, _listed(block))
             continue
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         for column in block.columns:
@@ -145,12 +151,35 @@ def rendered(page: Iterable[Block]) -> Group:
     return Group(*parts)
 
 
+def _titles(grid: Grid) -> list[str]:
+    return [column.lstrip(">") for column in grid.columns]
+
+
+def _widths(grid: Grid) -> list[int]:
+    rows = [_titles(grid), *grid.rows]
+    return [max(_cells(row[i]) for row in rows) for i in range(len(grid.columns))]
+
+
+def _least(grid: Grid) -> int:
+    columns = zip(grid.columns, _widths(grid), strict=True)
+    least = (width if column.startswith(">") else min(width, LEAST) for column, width in columns)
+    return sum(least) + 2 * (len(grid.columns) - 1)
+
+
+def _listed(grid: Grid) -> list[str]:
+    lines: list[str] = []
+    titles = _titles(grid)
+    widest = max(map(_cells, titles))
+    for row in grid.rows:
+        lines += [""] if lines else []
+        lines += [f"{title:<{widest}}  {cell}" for title, cell in zip(titles, row, strict=True) if cell]
+    return lines
+
+
 def _aligned(grid: Grid) -> list[str]:
-    titles = [column.lstrip(">").upper() for column in grid.columns]
-    rows = [titles, *grid.rows]
-    widths = [max(_cells(row[i]) for row in rows) for i in range(len(titles))]
+    widths = _widths(grid)
     lines = []
-    for row in rows:
+    for row in ([title.upper() for title in _titles(grid)], *grid.rows):
         cells = []
         for cell, column, width in zip(row, grid.columns, widths, strict=True):
             gap = " " * (width - _cells(cell))

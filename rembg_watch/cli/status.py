@@ -65,7 +65,7 @@ def _live(config: Config) -> None:
 
     with Live(auto_refresh=False, screen=True, vertical_overflow="crop") as live:
         for picture in _pictures(config):
-            live.update(rendered(page(picture)), refresh=True)
+            live.update(rendered(page(picture), live.console.width), refresh=True)
 
 
 def _pictures(config: Config) -> Iterator[Snapshot]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from rembg_watch.cli import show
 from rembg_watch.cli.options import short_names
@@ -38,6 +40,30 @@ def test_wide_and_combining_characters_take_their_cells():
     """A Chinese name is twice as wide as its letters, a decomposed accent takes no place."""
     page = show.plain([show.Grid(("name", ">n"), [("鞋子", "1"), ("e\u0301e", "22"), ("shoe", "3")])])
     assert page.split("\n") == ["NAME   N", "鞋子   1", "e\u0301e    22", "shoe   3"]
+
+
+@pytest.mark.parametrize(("width", "table"), [(24, False), (25, True)])
+def test_a_table_without_room_is_a_list(width, table):
+    """On a narrow terminal no name stands there letter below letter, and no number is broken."""
+    page = [
+        show.Grid(("folder", ">done", "watch", ">n"), [("shoes of leather", "10000", "ok", "7"), ("b", "1", "", "8")])
+    ]
+    drawn = io.StringIO()
+    Console(width=width, file=drawn).print(show.rendered(page, width))
+    lines = [line.rstrip() for line in drawn.getvalue().splitlines()]
+    if table:
+        assert lines[:3] == ["folder     done  watch  n", "shoes of  10000  ok     7", "leather"]
+    else:
+        assert lines == [
+            "folder  shoes of leather",
+            "done    10000",
+            "watch   ok",
+            "n       7",
+            "",
+            "folder  b",
+            "done    1",
+            "n       8",
+        ]
 
 
 @pytest.mark.parametrize(
