@@ -18,7 +18,7 @@ def page(now: Snapshot) -> list[Block]:
     """Lay the picture out."""
     short = {inbox: name(shown) for inbox, shown in short_names(folder.inbox for folder in now.folders).items()}
     return [
-        *(block for held in now.holds for block in _held(held, now.at)),
+        *(block for held in now.holds for block in _held(held, now)),
         *_daemon(now),
         Line(),
         *_folders(now, short),
@@ -31,13 +31,15 @@ def page(now: Snapshot) -> list[Block]:
     ]
 
 
-def _held(held: Held, at: float) -> list[Block]:
+def _held(held: Held, now: Snapshot) -> list[Block]:
     jobs = f", {count(held.jobs, 'job')} waiting" if held.jobs else ""
     title = "PAUSED" if held.kind == "pause" else f"HELD: {name(held.what)}"
-    check = "" if held.next_check is None else f"; looked at next in {duration(held.next_check - at)}"
+    goes_on = text(held.release)
+    if held.next_check is not None and now.daemon is not None:
+        goes_on = f"{goes_on.rstrip('.')}; looked at next in {duration(held.next_check - now.at)}"
     return [
-        Line(f"{title} for {duration(at - held.since)}{jobs}: {text(held.why)}", "held"),
-        Line(f"  goes on: {text(held.release)}{check}", "warn"),
+        Line(f"{title} for {duration(now.at - held.since)}{jobs}: {text(held.why)}", "held"),
+        Line(f"  goes on: {goes_on}", "warn"),
     ]
 
 

@@ -69,12 +69,16 @@ def test_what_is_held_comes_first_in_words(place):
     now = time.time()
     fingerprint = load_config(place.config).profiles["white"].options.fingerprint
     place.board.hold(Hold(f"profile:{fingerprint}", "options", "'w' must be at least 1", "a new profile", now - 600))
-    place.board.hold(Hold(f"outbox:{place.root}/out/bags", "full", "no room left", "free space", now - 120, now + 30.4))
-    told = place.run("status").out.splitlines()
+    place.board.hold(
+        Hold(f"outbox:{place.root}/out/bags", "full", "no room left", "free space.", now - 120, now + 30.4)
+    )
+    with StateLock(place.root / "state"):
+        told = place.run("status").out.splitlines()
     assert told[0] == "HELD: profile white for 10 min, 2 jobs waiting: 'w' must be at least 1"
     assert told[1] == "  goes on: a new profile"
     assert re.match(rf"HELD: outbox {place.root}/out/bags for 2 min, 1 job waiting: no room left", told[2])
     assert re.match(r"  goes on: free space; looked at next in (30|29) s", told[3])
+    assert place.run("status").out.splitlines()[3] == "  goes on: free space.", "without a daemon nobody looks"
 
 
 def test_jobs_held_twice_are_counted_once(place):
