@@ -217,7 +217,8 @@ def _target(subject: str, path: Path, seen: Collection[str]) -> Iterator[Finding
     if (wrong := _no_folder(path)) is not None:
         standing = _standing(path)
         if wrong == "is not there" and str(path) not in seen and _write_probe(standing) is None:
-            yield warn(subject, f"{shown} is not there; the daemon makes it at its first start")
+            hint = "Correct the config if its name is mistyped; mount its disk first if it has one."
+            yield warn(subject, f"{shown} is not there; the daemon makes it at its next start", hint)
             return
         yield fail(subject, f"{shown} {wrong}", "Make it (mkdir -p), mount it, or correct the config.", EXIT_CANT_WRITE)
         return

@@ -214,7 +214,8 @@ def test_a_missing_outbox_is_made_by_the_daemon(place):
     code, found = check(place)
     assert code == 0
     assert found["outbox"][0][0] == "warn"
-    assert "the daemon makes it at its first start" in found["outbox"][0][1]
+    assert "the daemon makes it at its next start" in found["outbox"][0][1]
+    assert "mistyped" in found["outbox"][0][1]
     assert not (place / "fresh").exists()
 
 
