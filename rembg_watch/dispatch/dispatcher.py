@@ -35,7 +35,6 @@ from rembg_watch.jobs.model import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from rembg_watch.api.client import RembgClient
     from rembg_watch.config.model import Config
@@ -86,7 +85,8 @@ class Dispatcher:
         self._rest = Rest()
         self._tidying = Tidying(store, config)
         self.reactions = Reactions(holds, account, self._line, self._outboxes, clock)
-        self._contents = Contents()
+        self._crew = Crew(self._work, self._settle, self.wake, clock)
+        self._turns = Turns(config, holds, self.reactions, self._line, self._crew)
         self._worker = Worker(
             Tools(
                 config=config,
@@ -94,12 +94,12 @@ class Dispatcher:
                 store=store,
                 outputs=outputs,
                 targets=Targets(outputs),
-                contents=self._contents,
+                contents=Contents(),
                 outbox_problem=partial(self._outboxes.problem, by_writing=False),
-                turn=self._turn,
+                turn=self._turns.turn,
                 healthy=self.reactions.healthy,
                 sent=account.sent,
-                unpark=self._put,
+                unpark=self._crew.put,
                 tidy=partial(tidy_source, store),
                 again=again,
                 credits_left=account.left,
@@ -108,8 +108,6 @@ class Dispatcher:
             )
         )
         self._at = at
-        self._crew = Crew(self._worker.run, self._settle, self.wake, clock)
-        self._turns = Turns(config, holds, self.reactions, self._line, self._crew)
         self._orphans: deque[Job] = deque()
         """Claimed jobs that nobody works on, to be given back as soon as that can be written down."""
         self._claims = Claims(
@@ -234,6 +232,7 @@ class Dispatcher:
         self._on_turn()
         self._look_at_the_clock()
         self._look_outside()
+        self._holds.tell()
         while self._orphans:
             self._give_back(self._orphans[0])
             self._orphans.popleft()
@@ -246,7 +245,7 @@ class Dispatcher:
             self._settling.drop(jobs)
             return
         for job in jobs:
-            self._put(job)
+            self._crew.put(job)
         if jobs:
             self._rest.stirred()
         else:
@@ -285,17 +284,12 @@ class Dispatcher:
         except StateError as error:
             if not self._stopping:
                 raise
-            log.error(
-                "dispatch.give_back_failed", job=job.id, reason=error.message, hint="the next start takes it back"
-            )
+            log.error("dispatch.give_back_failed", job=job.id, reason=error.message, hint="the next start does it")
 
     # -- the workers
 
-    def _put(self, job: Job) -> None:
-        self._crew.put(job)
-
-    def _turn(self, job: Job, then: Config, fingerprint: str) -> AbstractContextManager[None]:
-        return self._turns.turn(job, then, fingerprint)
+    def _work(self, job: Job) -> Report:
+        return self._worker.run(job)
 
     def _settle(self, job: Job, report: Report) -> None:
         self._settling.settle(job, report)

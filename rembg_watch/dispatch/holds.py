@@ -64,6 +64,8 @@ class Holds:
         self._held: dict[tuple[str, str], _Held] = {}
         self._ended: dict[tuple[str, str], tuple[_Held, float]] = {}
         """Holds that a probe ended, and when (monotonic seconds); the work has not shown yet that they are over."""
+        self._untold: set[tuple[str, str]] = set()
+        """What has changed and could not be written to the board."""
 
     def load(self, now: float) -> None:
         """Take over the holds of the run before: a pause stands, the others are looked at anew."""
@@ -135,7 +137,7 @@ class Holds:
         if held is None:
             log.warning("hold.begin", scope=scope, kind=kind, reason=message, release=release)
         if held is None or (held.hold.message, held.hold.next_check) != (message, next_check):
-            self._board.hold(hold)
+            self._tell((scope, kind))
 
     def release(self, scope: str, kind: str | None = None) -> bool:
         """End a hold, or every hold of a scope; False where there was none: then what ended before is over indeed."""
@@ -150,8 +152,29 @@ class Holds:
                     self._ended[key] = (self._held.pop(key), time.monotonic())
             for key in keys:
                 log.info("hold.end", scope=key[0], kind=key[1])
-                self._board.release(*key)
+            self._tell(*keys)
         return bool(keys)
+
+    def tell(self) -> None:
+        """Write to the board what could not be written there as it changed.
+
+        Raises:
+            StateError: it still can't; it is kept in mind.
+        """
+        if self._untold:
+            with self._changing:
+                self._tell(*self._untold)
+
+    def _tell(self, *keys: tuple[str, str]) -> None:
+        self._untold.update(keys)
+        for key in keys:
+            with self._lock:
+                held = self._held.get(key)
+            if held is not None:
+                self._board.hold(held.hold)
+            else:
+                self._board.release(*key)
+            self._untold.discard(key)
 
     def _keys(self, scope: str, kind: str | None) -> list[tuple[str, str]]:
         with self._lock:
@@ -165,10 +188,10 @@ class Holds:
                 if held is None:
                     return
                 old = held.hold
-                held.hold = hold = Hold(scope, kind, old.message, old.release, old.since, now + seconds)
+                held.hold = Hold(scope, kind, old.message, old.release, old.since, now + seconds)
                 held.interval = seconds
                 held.until_tomorrow = False
-            self._board.hold(hold)
+            self._tell((scope, kind))
 
     def look_now(self, now: float) -> None:
         """Let every probe that costs nothing be due: a new config may have ended the reason."""

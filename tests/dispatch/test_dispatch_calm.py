@@ -8,6 +8,7 @@ import pytest
 
 from rembg_watch.dispatch import dispatcher, rest
 from rembg_watch.dispatch.dispatcher import Dispatcher
+from rembg_watch.dispatch.holds import ALL
 from rembg_watch.errors import StateError
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.model import Arrival, Version
@@ -103,3 +104,18 @@ def test_a_turn_that_fails_is_not_tried_again_at_once(bench, calm, monkeypatch):
     calm.dispatcher.wake()
     until(lambda: len(failed) >= 5)
     assert failed[4] - failed[1] >= 0.5
+
+
+def test_a_hold_that_could_not_be_shown_as_ended_is_not_shown_for_good(bench, calm, monkeypatch):
+    """The database could not be written as it ended: the next turn tells the board."""
+    bench.holds.hold(ALL, "pace", "too fast", "wait", now=time.time(), check_in=600.0)
+
+    def full(*_):
+        raise StateError("the disk is full", "Make room.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.board, "release", full)
+        with pytest.raises(StateError):
+            bench.holds.release(ALL)
+    calm.dispatcher.wake()
+    until(lambda: not bench.board.holds())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rembg_watch.dispatch.holds import ALL, LATEST_PROFILE_CHECK, Holds, outbox_scope, profile_scope
+from rembg_watch.dispatch.holds import ALL, LATEST_PROFILE_CHECK, Holds, inbox_scope, outbox_scope, profile_scope
+from rembg_watch.errors import StateError
 from rembg_watch.jobs.model import Hold
 
 
@@ -118,3 +120,23 @@ def test_a_hold_that_ends_as_it_begins_does_not_stay_on_the_board(bench, in_thre
     wait_until(lambda: not bench.holds.all())
     wait_until(lambda: not bench.holds._changing.locked())
     assert bench.board.holds() == []
+
+
+def test_what_the_board_could_not_be_told_of_is_told_later(bench, monkeypatch):
+    """The job database can't be written as holds begin and end: what people see is right as soon as it can be again."""
+    bench.holds.hold(ALL, "service", "down", "wait", now=100.0)
+    bench.holds.hold(ALL, "usage", "unread", "wait", now=101.0)
+
+    def full(*_):
+        raise StateError("full", "Make room.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.database, "write", full)
+        with pytest.raises(StateError):
+            bench.holds.release(ALL)
+        with pytest.raises(StateError):
+            bench.holds.hold(inbox_scope("/in"), "inbox", "gone", "wait", now=102.0, check_in=None)
+        with pytest.raises(StateError):
+            bench.holds.tell()
+    bench.holds.tell()
+    assert bench.board.holds() == bench.holds.all() != []
