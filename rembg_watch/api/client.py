@@ -260,5 +260,6 @@ class RembgClient:
             with question.ask("GET", self.usage_url, params=params) as reply:
                 return question.read(reply, MAX_USAGE, parse)
         except ApiError as error:
-            # Asking costs nothing, whatever became of it.
-            raise error_for(replace(error.verdict, charge=Charge.NOT_CHARGED)) from None
+            # Asking costs nothing, whatever became of it; and the hints are worded for photos, which go elsewhere.
+            hint = error.verdict.hint.replace("api.url", "api.usage_url")
+            raise error_for(replace(error.verdict, hint=hint, charge=Charge.NOT_CHARGED)) from None

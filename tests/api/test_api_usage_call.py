@@ -91,6 +91,17 @@ def test_usage_that_is_an_error(body, code):
         assert (caught.value.verdict.code, caught.value.verdict.charge) == (code, Charge.NOT_CHARGED)
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1/", "{sandbox.base_url}/nothing-here"])
+def test_a_wrong_address_for_usage_is_told_by_its_own_name(sandbox, address):
+    """Photos may go through all the same: it is not their address that is to be corrected."""
+    with RembgClient("k", url=sandbox.url, usage_url=address.format(sandbox=sandbox)) as client:
+        with pytest.raises(ApiError) as caught:
+            client.membership_usage()
+        assert "api.usage_url" in caught.value.hint
+        assert "api.url" not in caught.value.hint
+        client.remove(JPEG).cleanup()
+
+
 def answering(body):
     def script(connection, number):
         connection.read_request()
