@@ -98,9 +98,8 @@ def describe_link(path: str, root: str) -> str:
     try:
         os.stat(path)
     except OSError as error:
-        if (
-            error.errno == errno.ELOOP
-        ):  # or too many links in a row for the kernel, which are too many for Python as well
+        # A circle, or too many links in a row for the kernel, which are too many for Python as well.
+        if error.errno == errno.ELOOP:
             return "a link that leads nowhere"
     target = os.path.realpath(path)
     if target == root or target.startswith(root.rstrip("/") + "/"):

@@ -92,8 +92,9 @@ class Coverage:
         if open_ones := len(missing) - len(closed):
             self.inbox.message = limit_advice(open_ones, self._folders)
         else:  # what can't be read can't be watched, whatever the limit
+            more = f" and {len(closed) - 1} more" if len(closed) > 1 else ""
             self.inbox.message = (
-                f"can't read {len(closed)} folders, such as {printable(closed[0])}: let this user read them"
+                f"can't read the folder {printable(closed[0])}{more}: let this user read the whole inbox"
             )
         if self.unwatched.keys() != missing.keys():
             if open_ones:

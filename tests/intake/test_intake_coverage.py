@@ -67,7 +67,7 @@ def test_what_cannot_be_read_is_not_laid_to_the_limit(open_inbox, coverage_of):
     finally:
         os.seteuid(0)
     assert coverage.inbox.mode is Mode.BOTH
-    assert coverage.inbox.message == "can't read 1 folders, such as closed: let this user read them"
+    assert coverage.inbox.message == "can't read the folder closed: let this user read the whole inbox"
 
 
 def test_a_mount_below_an_inbox_counts_as_watched(desk, inbox, running, pic, until):
