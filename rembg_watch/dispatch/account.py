@@ -36,6 +36,11 @@ Whose = tuple[str, str, str | None]
 log = structlog.get_logger()
 
 
+def whose(config: Config) -> Whose:
+    """Say which account a config is for."""
+    return config.api.url, config.api.usage_url, config.key
+
+
 class Account:
     """Readings and permits. Safe for threads; times are Unix seconds."""
 
@@ -104,27 +109,26 @@ class Account:
         return self._ahead
 
     def _whose(self) -> Whose:
-        config = self._config()
-        return config.api.url, config.api.usage_url, config.key
+        return whose(self._config())
 
     def _read(self) -> int:
         while True:
-            whose = self._whose()
+            asked = self._whose()
             try:
-                available = self._read_of(whose)
+                available = self._read_of(asked)
             except ApiError:
-                if whose == self._whose():
+                if asked == self._whose():
                     raise
             else:
-                if whose == self._whose():
+                if asked == self._whose():
                     return available
             # A reload came in between: what was said of the account of before is nothing to this one.
 
-    def _read_of(self, whose: Whose) -> int:
+    def _read_of(self, asked: Whose) -> int:
         with self._lock:
-            if self._asked != whose:
+            if self._asked != asked:
                 self._purse.balance, self._unseen = None, Unseen()
-            self._asked = whose
+            self._asked = asked
             self._purse.begin_reading()
             self._unseen.begin_reading(self._purse.outstanding)
         at, client = self._clock(), self._client()

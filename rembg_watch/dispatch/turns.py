@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rembg_watch.dispatch.account import whose
 from rembg_watch.dispatch.holds import ALL, outbox_scope, profile_scope
 
 if TYPE_CHECKING:
@@ -50,9 +51,14 @@ class Turns:
 
     def _may_send(self, job: Job, then: Config, fingerprint: str) -> bool:
         now, folder = self._config(), then.folder(job.folder)
-        if folder is None or (now is not then and (now.folder(job.folder) != folder or now.credits != then.credits)):
+        if folder is None or (now is not then and _differ(then, now, job.folder)):
             return False
         if self._holds.has(ALL) or self._holds.has(outbox_scope(str(folder.outbox))):
             return False
         tries_it = self._reactions.trials.get(fingerprint) == job.id
         return tries_it or not self._holds.has(profile_scope(fingerprint))
+
+
+def _differ(then: Config, now: Config, inbox: str) -> bool:
+    """Tell whether a photo of this inbox would go out in another way by now, or by another permit."""
+    return now.folder(inbox) != then.folder(inbox) or now.credits != then.credits or whose(now) != whose(then)

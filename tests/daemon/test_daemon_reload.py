@@ -205,6 +205,28 @@ def _full(*_):
     raise StateError("no room left", "Free some.")
 
 
+def test_a_photo_in_the_line_is_not_sent_to_another_account_without_a_permit(place, sandbox, impatient):
+    """It was permitted on the credits of the old account: the new one has none to spare, and is asked first."""
+    place.settings["workers"] = 1
+    place.settings["credits"] = {"reserve": 5}
+    with Sandbox(credits=5) as poor, place.daemon() as daemon:
+        steps = _watched(daemon)
+        sandbox.set(latency=1.0)
+        place.drop("a.jpg", photo(1))
+        place.wait_until(lambda: sandbox.in_flight == 1)
+        place.drop("b.jpg", photo(2))
+        place.wait_until(lambda: steps.count(Step.OPENED) == 2)
+        place.settings["api"].update(key="other-key", url=poor.url, usage_url=poor.usage_url)
+        place.reload(daemon)
+        place.wait_until(lambda: place.states().get("a.jpg") == "done")
+        place.wait_until(place.holds)
+        place.wait_until(lambda: place.states().get("b.jpg") == "queued" and daemon.dispatcher.idle())
+        assert poor.requests == []
+        poor.top_up(2)  # the photo that was on its way may have been charged to either
+        place.settled(2)
+        assert poor.charged == 1
+
+
 @pytest.mark.parametrize("asked", ["503", "401"])
 def test_another_account_is_not_spent_on_the_reading_of_the_one_before(place, sandbox, impatient, asked):
     """The new one's credits can't be read: not one photo is sent, however rich the old one was."""
