@@ -41,7 +41,9 @@ def changed(passage: Passage, error: SourceChanged) -> Report:
 
 
 def unreadable(passage: Passage, error: SourceError) -> Report:
-    _end(passage, State.WAITING, "unreadable", error.message, error.hint, not_before=passage.tools.clock() + 60)
+    again = passage.tools.clock() + 60
+    keep_answer = passage.attempt is None  # a killed run may have left one: this one has not looked yet
+    _end(passage, State.WAITING, "unreadable", error.message, error.hint, not_before=again, keep_answer=keep_answer)
     return Report(Ended.REFUSED, sent=passage.sent_at > 0)
 
 

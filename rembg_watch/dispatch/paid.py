@@ -5,6 +5,7 @@ Each function gives the report of the finished job, or None where there is nothi
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from dataclasses import replace
@@ -14,14 +15,16 @@ import structlog
 
 from rembg_watch.api.picture import checked
 from rembg_watch.delivery import copy_result, place, same_content, sync, sync_folder
+from rembg_watch.delivery.faults import target_error
 from rembg_watch.delivery.files import hash_file, open_source, reopen_temp, temp_name, temp_tag
 from rembg_watch.dispatch.answer import answer_in, clear_away, spool_file
 from rembg_watch.dispatch.delivering import deliver, finish
+from rembg_watch.dispatch.photo import Photo
 from rembg_watch.dispatch.report import Ended, Report
 from rembg_watch.dispatch.steps import Step
 from rembg_watch.dispatch.target import names_for
-from rembg_watch.errors import ApiError, SourceChanged, SourceError, TargetError
-from rembg_watch.jobs.model import Charge, How
+from rembg_watch.errors import ApiError, Refused, SourceChanged, SourceError, TargetError
+from rembg_watch.jobs.model import Charge, How, Version
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
@@ -29,9 +32,11 @@ if TYPE_CHECKING:
 
     from rembg_watch.delivery import TempFile
     from rembg_watch.dispatch.passage import Passage
-    from rembg_watch.dispatch.photo import Photo
     from rembg_watch.dispatch.target import Target
     from rembg_watch.jobs.model import Output
+
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
+"""What proves that a file is gone, or something else than a file. A share that is away proves nothing."""
 
 log = structlog.get_logger()
 
@@ -44,9 +49,15 @@ def deliver_kept(passage: Passage) -> Report | None:
     root = str(passage.folder.outbox)
     if any(output.job_id > job.id for output in passage.tools.outputs.of(job.folder, job.path)):
         raise SourceChanged(f"a newer version of {printable(job.path)} was delivered before", "Nothing to do.")
-    if same_content(job.output, job.result_hash, size):
-        return finish(passage, job.output, job.result_hash, size, job.content_hash, How.SENT)
-    if job.temp is None or not same_content(job.temp, job.result_hash, size):
+    trouble = None
+    try:
+        if _stands(job.output, job.result_hash, size):
+            return finish(passage, job.output, job.result_hash, size, job.content_hash, How.SENT)
+    except TargetError as error:
+        trouble = error
+    if job.temp is None or not _stands(job.temp, job.result_hash, size):
+        if trouble := trouble or passage.tools.outbox_problem(root):  # it may be on a disk that is away
+            raise trouble
         log.warning("job.answer_lost", job=job.id, path=printable(job.path), temp=printable(job.temp or ""))
         return None
     if not job.output.startswith(root + "/"):  # the config has another outbox by now
@@ -64,6 +75,26 @@ def deliver_kept(passage: Passage) -> Report | None:
             sync(temp)
             return deliver(passage, answer_in(temp), target, job.content_hash or "")
         return _deliver_copy(passage, job.temp, target, job.content_hash or "", job.result_hash)
+
+
+def _stands(path: str, content_hash: str, size: int) -> bool:
+    """Tell whether a paid answer stands there; TargetError where that can't be told: no reason to pay for it again."""
+    try:
+        file, status = open_source(path)
+        with file:
+            return status.st_size == size and hash_file(file) == (content_hash, size)
+    except SourceError as error:
+        if trouble := _may_be_there(error, path):
+            raise trouble from error
+        return False
+
+
+def _may_be_there(error: SourceError, path: str) -> TargetError | None:
+    """Give the trouble where a file could only not be read; None where it is gone, or something else than a file."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno not in _NOT_THERE:
+        return target_error(cause, path, "read")
+    return None
 
 
 def found(passage: Passage, photo: Photo, target: Target, content_hash: str) -> Report | None:
@@ -97,6 +128,24 @@ def found(passage: Passage, photo: Photo, target: Target, content_hash: str) -> 
     return deliver(passage, answer, target, content_hash)
 
 
+def found_touched(passage: Passage) -> Report | None:
+    """Likewise where only the file's time has changed since: the answer to the same bytes still serves."""
+    job, folder = passage.job, passage.folder
+    if job.temp is None or job.api_sent_at is None:
+        return None
+    try:
+        status = os.lstat(os.path.join(job.folder, job.path))
+        with Photo(replace(job, version=Version(status.st_size, status.st_mtime_ns))) as photo:
+            content_hash = photo.hash()
+            if content_hash != job.content_hash:
+                return None
+            names = names_for(job, folder, passage.profile, content_hash, passage.tools.clock())
+            with passage.tools.targets.reserve(job, str(folder.outbox), names) as target:
+                return found(passage, photo, target, content_hash)
+    except (FileNotFoundError, NotADirectoryError, Refused):
+        return None
+
+
 def _found_elsewhere(passage: Passage, photo: Photo, target: Target, content_hash: str, place: str) -> Report | None:
     """Likewise where the answer stands on another disk than its target: the outbox could not take it, say."""
     tools, job = passage.tools, passage.job
@@ -109,8 +158,12 @@ def _found_elsewhere(passage: Passage, photo: Photo, target: Target, content_has
     except ApiError:
         os.unlink(place)
         return None
-    except (SourceError, OSError):
+    except SourceError as error:
+        if trouble := _may_be_there(error, place):
+            raise trouble from error
         return None
+    except OSError as error:
+        raise target_error(error, place) from error
     passage.attempt = tools.store.open_attempt(job)
     log.info("job.answer_found", job=job.id, path=printable(job.path))
     end = passage.attempt_end(Charge.CHARGED, None, None, 200)

@@ -21,7 +21,7 @@ from rembg_watch.delivery import open_temp
 from rembg_watch.dispatch import endings
 from rembg_watch.dispatch.answer import Sink, spool_file
 from rembg_watch.dispatch.delivering import deliver, receive
-from rembg_watch.dispatch.paid import deliver_kept, found, reuse
+from rembg_watch.dispatch.paid import deliver_kept, found, found_touched, reuse
 from rembg_watch.dispatch.passage import Passage
 from rembg_watch.dispatch.photo import Photo
 from rembg_watch.dispatch.report import Ended, Report
@@ -104,7 +104,13 @@ def _line(passage: Passage) -> Report:
         raise InterruptedError  # claimed as one that is only delivered: to be sent, it needs a permit
     if job.fingerprint != options.fingerprint or job.profile != profile.name:
         tools.store.use_profile(job, options.fingerprint, profile.name)
-    with Photo(job) as photo:
+    try:
+        opened = Photo(job)
+    except SourceChanged:
+        if report := found_touched(passage):
+            return report
+        raise
+    with opened as photo:
         content_hash = photo.hash()
         tools.at(Step.READ)
         key = (content_hash, options.fingerprint)

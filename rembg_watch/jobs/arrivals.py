@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 _NO_ANSWER = (None, None, None)
 """Of what bytes, in which temporary file, and since when an answer may be there."""
 
+_SUPERSEDE = (
+    "UPDATE jobs SET state = 'superseded', finished_at = ?, updated_at = ?, not_before = NULL, temp = NULL,"
+    " api_sent_at = NULL, lease = NULL, lease_until = NULL,"
+    " message = 'the file changed before its result was delivered' WHERE id = ?"
+)
+
 
 class Accepted(StrEnum):
     """What became of an arrival."""
@@ -33,13 +39,13 @@ class Accepted(StrEnum):
 def accept(connection: Connection, arrival: Arrival, now: float) -> Accepted:
     where = (names.to_text(arrival.folder), *names.split(arrival.path))
     known = connection.execute(
-        "SELECT id, state, size, mtime_ns, fingerprint, content_hash, temp, api_sent_at FROM jobs"
+        "SELECT id, state, size, mtime_ns, fingerprint, result_hash, content_hash, temp, api_sent_at FROM jobs"
         " WHERE folder = ? AND dir = ? AND name = ? AND current = 1",
         where,
     ).fetchone()
     answer: Sequence[object] = _NO_ANSWER
     if known is not None:
-        number, state, size, mtime_ns, fingerprint, *sent = known
+        number, state, size, mtime_ns, fingerprint, paid, *sent = known
         is_open = state in (State.QUEUED, State.WAITING)
         if Version(size, mtime_ns) == arrival.version:
             if is_open and fingerprint != arrival.fingerprint:
@@ -51,13 +57,8 @@ def accept(connection: Connection, arrival: Arrival, now: float) -> Accepted:
                 )
             return Accepted.KNOWN
         connection.execute("UPDATE jobs SET current = 0, tidy = NULL WHERE id = ?", (number,))
-        if is_open:
-            connection.execute(
-                "UPDATE jobs SET state = 'superseded', finished_at = ?, updated_at = ?, not_before = NULL, temp = NULL,"
-                " api_sent_at = NULL, result_hash = NULL, result_size = NULL,"
-                " message = 'the file changed before its result was delivered' WHERE id = ?",
-                (now, now, number),
-            )
+        if is_open and paid is None:  # what is paid for is delivered, before this one, or stands in its place already
+            connection.execute(_SUPERSEDE, (now, now, number))
             # Where only the file's time changed, the answer to the same bytes still serves; the worker looks. With
             # other options it does not: then the worker takes its file for a copy that was cut short, and removes it.
             answer = sent if fingerprint == arrival.fingerprint else (*sent[:2], None)
@@ -90,3 +91,22 @@ def accept(connection: Connection, arrival: Arrival, now: float) -> Accepted:
         )
         return Accepted.ADOPTED
     return Accepted.NEW if known is None else Accepted.CHANGED
+
+
+def hand_on_answers(connection: Connection, now: float) -> None:
+    """Let newer versions have what may have come of older ones that a dead process was sending.
+
+    Where only the file's time changed meanwhile, that is the answer to the same bytes.
+    """
+    sent = connection.execute(
+        "SELECT id, content_hash, temp, api_sent_at, folder, dir, name, fingerprint FROM jobs"
+        " WHERE state = 'running' AND current = 0 AND api_sent_at IS NOT NULL AND result_hash IS NULL"
+    ).fetchall()
+    for number, *answer_and_where in sent:
+        newer = connection.execute(
+            "UPDATE jobs SET content_hash = ?, temp = ?, api_sent_at = ? WHERE folder = ? AND dir = ? AND name = ?"
+            " AND fingerprint = ? AND current = 1 AND state IN ('queued', 'waiting') AND temp IS NULL",
+            answer_and_where,
+        )
+        if newer.rowcount:
+            connection.execute(_SUPERSEDE, (now, now, number))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rembg_watch.jobs import names
-from rembg_watch.jobs.arrivals import Accepted, accept
+from rembg_watch.jobs.arrivals import Accepted, accept, hand_on_answers
 from rembg_watch.jobs.claimed import ClaimedJobs
 from rembg_watch.jobs.model import Arrival, Job, Version
 from rembg_watch.jobs.rows import COLUMNS, job_of
@@ -227,6 +227,7 @@ class JobStore(ClaimedJobs):
 
         def work(connection: Connection) -> list[Job]:
             rows = connection.execute(f"SELECT {COLUMNS} FROM jobs WHERE state = 'running' ORDER BY id").fetchall()
+            hand_on_answers(connection, now)
             connection.execute(
                 "UPDATE jobs SET state = 'queued', lease = NULL, lease_until = NULL, updated_at = ?"
                 " WHERE state = 'running'",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from PIL import Image
 from rembg_watch.api.options import Options
 from rembg_watch.config.model import Profile
 from rembg_watch.delivery import open_temp
+from rembg_watch.dispatch import worker
 from rembg_watch.dispatch.answer import Sink, spool_file
 from rembg_watch.dispatch.contents import Contents
 from rembg_watch.dispatch.report import Ended
@@ -26,19 +28,25 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-def _kill(bench, step):
+def _kill(bench, step, meanwhile=lambda: None):
     """Let the process die at a step: nothing is tidied up, what is open is closed, the next run takes the job back."""
 
     def at(reached):
+        if reached is Step.ANSWERED:
+            meanwhile()
         if reached is step:
             raise Killed
 
     bench.at = at
     job = bench.claim()
+    really, sinks = worker._open, []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Sink, "discard", lambda sink: sink._temp.close())
+        patch.setattr(Sink, "discard", lambda _sink: None)
+        patch.setattr(worker, "_open", lambda *way: sinks.append(really(*way)) or sinks[-1])
         with pytest.raises(Killed):
             bench.worker.run(job)
+    for sink in sinks:
+        sink._temp.close()
     bench.at = lambda _step: None
     bench.worker._tools = replace(bench.worker._tools, contents=Contents())
     bench.store.take_back(bench.now)
@@ -120,11 +128,12 @@ def test_a_kept_answer_keeps_its_extension_in_another_outbox(bench, pic):
 
 
 def test_a_kept_answer_to_other_options_goes_with_the_older_version(bench, pic):
-    """A newer version with new options can't use it: it is cleared away from wherever it was kept."""
+    """A newer version with new options can't use it: it is delivered as it was asked for, and then replaced."""
     _keep(bench, pic)
     _red_from_now_on(bench)
     os.utime(bench.inbox / "a.jpg", (1, 1))
     bench.arrive("a.jpg")
+    bench.work()
     bench.work()
     assert _corner(bench) == (255, 0, 0, 255)
     assert not _leftovers(bench)
@@ -177,6 +186,110 @@ def test_a_kept_answer_that_had_to_wait_does_not_replace_a_newer_one(bench, pic)
     assert bench.work().ended is Ended.DONE
     bench.now += 61
     assert bench.work().ended is Ended.REFUSED
+    with Image.open(bench.outbox / "a.png") as result:
+        assert result.size == (90, 70)
+    assert not _leftovers(bench)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("blind", ["a.jpg", "a.png", ".part"])
+def test_what_can_not_be_read_for_now_is_not_paid_for_again(bench, pic, monkeypatch, blind, number):
+    """The photo, its output or its kept answer can't be read when the work goes on: it waits, and no answer is lost."""
+    bench.arrive("a.jpg", pic())
+    _kill(bench, {"a.jpg": Step.SYNCED, "a.png": Step.PLACED, ".part": Step.MARKED_RECEIVED}[blind])
+
+    opens = os.open
+
+    def fail(path, *arguments, **more):
+        if str(path).endswith(blind) and more.get("dir_fd") is None:
+            raise OSError(number, os.strerror(number))
+        return opens(path, *arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rembg_watch.delivery.files.os.open", fail)
+        assert bench.work().ended is Ended.REFUSED
+    assert bench.job("a.jpg").state is State.WAITING
+    bench.now += 61
+    assert bench.work().ended is Ended.DONE
+    assert bench.sandbox.charged == 1
+    assert not _leftovers(bench)
+
+
+def test_a_kept_answer_on_a_disk_that_is_away_is_not_paid_for_again(bench, pic):
+    """The outbox is gone as the answer is to be delivered: it waits for it, as everything does."""
+    bench.arrive("a.jpg", pic())
+    _kill(bench, Step.MARKED_RECEIVED)
+    away = bench.outbox.rename(bench.root / "away")
+    report = bench.work()
+    assert (report.ended, report.target.code) == (Ended.TARGET, "missing")
+    away.rename(bench.outbox)
+    assert bench.work().ended is Ended.DONE
+    assert bench.sandbox.charged == 1
+
+
+def test_a_spooled_answer_that_can_not_be_read_for_now_is_not_paid_for_again(bench, pic, monkeypatch):
+    """Likewise where nobody had the time to write down that it is there."""
+    place = _keep(bench, pic)
+    bench.database.write(lambda db: db.execute("UPDATE jobs SET result_hash = NULL, result_size = NULL"))
+    opens = os.open
+
+    def fail(path, *arguments, **more):
+        if path == place:
+            raise OSError(errno.EACCES, "Permission denied")
+        return opens(path, *arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rembg_watch.delivery.files.os.open", fail)
+        assert bench.work().ended is Ended.REFUSED
+    bench.now += 61
+    assert bench.work().ended is Ended.DONE
+    assert bench.sandbox.charged == 1
+
+
+@pytest.mark.parametrize("step", [Step.ANSWERED, Step.SYNCED, Step.MARKED_RECEIVED, Step.PLACED])
+@pytest.mark.parametrize("told", ["before the kill", "before the claim", "after the claim"])
+def test_a_touch_around_a_crash_costs_nothing(bench, pic, step, told):
+    """The same bytes with a newer time: the answer to them is found by whichever version comes first, and named as ever."""
+    bench.arrive("a.jpg", pic())
+
+    def touch():
+        os.utime(bench.inbox / "a.jpg", (1, 1))
+        bench.arrive("a.jpg")
+
+    _kill(bench, step, touch if told == "before the kill" else lambda: None)
+    if told == "before the claim":
+        touch()
+    if told == "after the claim":
+        os.utime(bench.inbox / "a.jpg", (1, 1))
+        assert bench.work().ended is Ended.DONE
+        bench.arrive("a.jpg")
+    while bench.store.ready():
+        assert bench.work().ended is Ended.DONE
+    assert [path.name for path in bench.outbox.iterdir()] == ["a.png"]
+    assert bench.sandbox.charged == 1
+    assert not _leftovers(bench)
+
+
+def test_a_version_that_was_placed_gives_its_name_to_the_newer_one(bench, pic):
+    """Killed with the answer in its place, and replaced before that was written down: one output, of the newer bytes."""
+    bench.arrive("a.jpg", pic())
+    _kill(bench, Step.PLACED)
+    bench.arrive("a.jpg", pic("blue", (90, 70)))
+    while bench.store.ready():
+        assert bench.work().ended is Ended.DONE
+    assert [path.name for path in bench.outbox.iterdir()] == ["a.png"]
+    with Image.open(bench.outbox / "a.png") as result:
+        assert result.size == (90, 70)
+
+
+def test_what_came_of_other_bytes_is_not_taken_for_an_answer(bench, pic):
+    """The photo was replaced while the one before was sent, and the process killed: it is sent as it is now."""
+    bench.arrive("a.jpg", pic())
+    _kill(bench, Step.SYNCED)
+    (bench.inbox / "a.jpg").write_bytes(pic("blue", (90, 70)))
+    assert bench.work().ended is Ended.REFUSED
+    bench.arrive("a.jpg")
+    assert bench.work().ended is Ended.DONE
     with Image.open(bench.outbox / "a.png") as result:
         assert result.size == (90, 70)
     assert not _leftovers(bench)

@@ -232,6 +232,33 @@ def test_paid_answer_is_kept_for_the_next_claim(arrive, claim, store, steering):
     assert (again.temp, again.result_hash, again.result_size) == ("/s/x.part", "answer", 20)
 
 
+@pytest.mark.parametrize(("profile", "sent"), [("white", 1001.0), ("blue", None)])
+def test_a_newer_version_gets_what_a_dead_process_may_have_left(arrive, claim, store, steering, profile, sent):
+    """The file was told of anew while it was sent: its answer may be there, unless other options are asked for now."""
+    arrive(mtime=1)
+    (job,) = claim()
+    store.mark_sent(job, "hash", "/o/x.webp", "/o/.x.part", 1001.0)
+    arrive(mtime=2, profile=profile)
+    store.take_back(1010.0)
+    newer, older = steering.select()
+    assert (newer.state, newer.temp, newer.api_sent_at) == (State.QUEUED, "/o/.x.part" if sent else None, sent)
+    assert (older.state, older.temp) == ((State.SUPERSEDED, None) if sent else (State.QUEUED, "/o/.x.part"))
+    assert older.lease is None
+
+
+def test_a_paid_answer_stays_with_its_version_and_goes_first(arrive, claim, store, steering):
+    """The file changed while its answer waits: that one may stand in its place already, and is not forgotten."""
+    arrive(mtime=1)
+    (job,) = claim()
+    attempt = store.mark_sent(job, "hash", "/o/x.webp", "/o/.x.part", 1001.0)
+    store.mark_received(job, attempt, AttemptEnd(Charge.CHARGED), "answer", 20, "/o/.x.part", 1002.0)
+    store.take_back(1010.0)
+    arrive(mtime=2)
+    assert [one.state for one in steering.select()] == [State.QUEUED, State.QUEUED]
+    (first,) = claim(9)
+    assert (first.id, first.result_hash) == (job.id, "answer")
+
+
 def test_what_is_open(arrive, claim, store, deliver):
     """Open jobs are those that go on by themselves."""
     assert (store.ready(), store.open_count()) == (False, 0)

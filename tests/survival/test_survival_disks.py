@@ -77,9 +77,9 @@ def test_touched_while_its_answer_waits_for_room(world, mount):
     daemon = world.start(hurry=HURRY, calls=[("opened", "fill", (str(world.outbox),))])
     held(world, "full")
     os.utime(world.inbox / "a.png")
-    until(lambda: world.states()["superseded"], what=world.tail)
+    until(lambda: world.states()["queued"] == 2, what=world.tail)
     (world.outbox / "filler").unlink()
-    until(lambda: world.states()["done"], what=world.tail)
+    until(lambda: world.states()["done"] == 2, what=world.tail)
     assert world.stop(daemon) == 0
     assert world.output("a.png").read_bytes() == cut_out(data)
     assert world.sandbox.charged == world.check_ledger().charged == 1
