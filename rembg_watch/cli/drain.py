@@ -75,6 +75,7 @@ def _tell(result: Result, *, as_json: bool) -> None:
                     for file in result.drained.left
                 ],
                 "unreadable": [{"inbox": root.inbox, "message": root.message} for root in result.drained.lost],
+                "interrupted": result.interrupted,
                 "exit_code": result.exit_code,
             }
         )
@@ -82,6 +83,8 @@ def _tell(result: Result, *, as_json: bool) -> None:
     page: list[Block] = [
         Line(f"{count(result.done, 'job')} done, {result.failed} failed, {result.left_open} still to do.")
     ]
+    if result.interrupted:
+        page.append(Line("Interrupted: the next run goes on with what is left.", "warn"))
     if result.failed:
         page.append(Line("  'rembg-watch jobs list --state failed' says why.", "bad"))
     page += [Line(f"HELD: {text(hold.message)}. Ends: {text(hold.release)}", "held") for hold in result.holds]

@@ -53,16 +53,22 @@ def test_a_drain_that_is_told_twice_ends_at_once(place, slow, number):
         assert process.wait(20) == 128 + number
 
 
-def test_a_drain_that_is_ended_counts_what_it_finished(place):
-    """What was in flight is waited for, and is told as done, not as still to do."""
+@pytest.mark.parametrize("json_too", [True, False])
+def test_a_drain_that_is_ended_counts_what_it_finished(place, json_too):
+    """What was in flight is waited for, and is told as done, not as still to do; and why it is no 0 for all that."""
     with Sandbox(credits=100, key="k-12345678", latency=2.0) as running:
         place.write_config(url=running.url.removesuffix("/rmbg"))
         Image.new("RGB", (60, 40), "red").save(place.shoes / "a.png")
-        with place.spawn("drain", "--json", preexec_fn=default_signals) as process:
+        with place.spawn("drain", *(["--json"] if json_too else []), preexec_fn=default_signals) as process:
             until(lambda: running.snapshot()["in_flight"])
             process.send_signal(signal.SIGTERM)
             told, _ = process.communicate(timeout=60)
-    assert (json.loads(told)["done"], json.loads(told)["open"]) == (1, 0)
+    assert process.returncode == 1
+    if json_too:
+        result = json.loads(told)
+        assert (result["done"], result["open"], result["interrupted"], result["exit_code"]) == (1, 0, True, 1)
+    else:
+        assert "1 job done, 0 failed, 0 still to do.\nInterrupted: the next run goes on with what is left." in told
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
