@@ -35,7 +35,6 @@ from rembg_watch.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rembg_watch.api.client import RembgClient
     from rembg_watch.config.model import Config
     from rembg_watch.dispatch.steps import Step
     from rembg_watch.jobs.model import Arrival
@@ -75,7 +74,7 @@ class Daemon:
         self.board = Board(self.database)
         self.steering = Steering(self.database)
         self.holds = Holds(self.board)
-        self._client = _client(config)
+        self._client = client_for(config.api, config.require_key(), pool_size=config.workers + 2)
         self.account = Account(lambda: self.config, lambda: self._client, self.ledger, self.board)
         self.dispatcher = Dispatcher(
             lambda: self.config,
@@ -238,6 +237,9 @@ class Daemon:
         if not isinstance(config, str):
             try:
                 self._take_over(config)
+            except ApiError as error:  # no client can be made of it, as things are on this machine
+                self._refused = error.message
+                log.error("config.refused", reason=error.message, hint=error.hint)
             except StateError as error:
                 log.error("state.cannot_write", reason=error.message, hint=error.hint)
         notify(READY=1)
@@ -246,7 +248,7 @@ class Daemon:
         logs.hide(config.key)
         old, client = self.config, self._client
         if (old.api, old.key, old.workers) != (config.api, config.key, config.workers):
-            self._client = _client(config)
+            self._client = client_for(config.api, config.require_key(), pool_size=config.workers + 2)
         self.config = config  # after the client: whoever finds this config has its client, too
         self.intake.replace_folders(config.folders)
         self.intake.rescan_now()
@@ -293,7 +295,3 @@ class Daemon:
         if hold_lost_inboxes(self.intake.roots(), self.holds):
             self.dispatcher.wake()
         self._signs.publish(last=last)
-
-
-def _client(config: Config) -> RembgClient:
-    return client_for(config.api, config.require_key(), pool_size=config.workers + 2)

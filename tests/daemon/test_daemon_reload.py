@@ -227,6 +227,21 @@ def test_a_photo_in_the_line_is_not_sent_to_another_account_without_a_permit(pla
         assert poor.charged == 1
 
 
+def test_a_reload_for_which_no_client_can_be_made_is_refused(place, sandbox, monkeypatch):
+    """The CA bundle is being replaced at that moment: the daemon goes on with what it has, and says so."""
+    with place.daemon() as daemon, monkeypatch.context() as patch:
+        patch.setenv("REQUESTS_CA_BUNDLE", str(place.root / "gone.pem"))
+        before = place.settings["api"].copy()
+        place.settings["api"].update(url="https://127.0.0.1:1/rmbg", usage_url="https://127.0.0.1:1/usage")
+        place.reload(daemon)
+        assert "gone.pem" in daemon._refused
+        place.drop("a.jpg", photo(1))
+        place.settled(1)
+        place.settings["api"] = before
+        place.reload(daemon)
+        assert daemon._refused == ""
+
+
 @pytest.mark.parametrize("asked", ["503", "401"])
 def test_another_account_is_not_spent_on_the_reading_of_the_one_before(place, sandbox, impatient, asked):
     """The new one's credits can't be read: not one photo is sent, however rich the old one was."""
