@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rembg_watch.intake.inbox import Mode
-from rembg_watch.intake.watcher import limit_advice
+from rembg_watch.intake.watcher import WATCH_SYSCTL
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
@@ -108,3 +108,12 @@ class Coverage:
         else:
             self.next_poll = min(self.next_poll, now + self.poll)
         self.unwatched = missing
+
+
+def limit_advice(unwatched: int, folders: int) -> str:
+    """Say what to do about folders that could not be watched."""
+    wanted = 1 << max(16, (2 * folders).bit_length())
+    return (
+        f"{unwatched} of {folders} folders are not watched and are scanned instead: raise {WATCH_SYSCTL}"
+        f" (sysctl -w {WATCH_SYSCTL}={wanted})"
+    )

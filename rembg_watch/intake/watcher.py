@@ -296,12 +296,3 @@ class Watcher:
         except OSError:
             return set()
         return {int(inode, 16) for inode in _INODE.findall(text)}
-
-
-def limit_advice(unwatched: int, folders: int) -> str:
-    """Say what to do about folders that could not be watched."""
-    wanted = 1 << max(16, (2 * folders).bit_length())
-    return (
-        f"{unwatched} of {folders} folders are not watched and are scanned instead: raise {WATCH_SYSCTL}"
-        f" (sysctl -w {WATCH_SYSCTL}={wanted})"
-    )

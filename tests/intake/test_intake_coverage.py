@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import structlog
 
-from rembg_watch.intake.coverage import Coverage
+from rembg_watch.intake.coverage import Coverage, limit_advice
 from rembg_watch.intake.inbox import Inbox, Mode
 from rembg_watch.intake.scanner import Summary
 
@@ -83,3 +83,10 @@ def test_a_mount_below_an_inbox_counts_as_watched(desk, inbox, running, pic, unt
             until(lambda: desk.of("disk/photo.jpg"))
     finally:
         subprocess.run(["umount", "-l", str(inbox / "disk")], check=True)
+
+
+def test_the_advice_names_the_setting():
+    """Whoever runs into the watch limit is told the sysctl and a value that is enough."""
+    advice = limit_advice(39_000, 40_000)
+    assert "39000 of 40000" in advice
+    assert "sysctl -w fs.inotify.max_user_watches=131072" in advice

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rembg_watch.intake.inbox import Inbox
-from rembg_watch.intake.watcher import Watcher, What, limit_advice
+from rembg_watch.intake.watcher import Watcher, What
 
 
 class Heard(deque):
@@ -185,10 +185,3 @@ def test_what_cannot_be_watched_is_an_error(inbox, watching):
     inbox.rmdir()
     with pytest.raises(OSError, match=re.escape("No such file")):
         watcher.watch(place)
-
-
-def test_the_advice_names_the_setting():
-    """Whoever runs into the watch limit is told the sysctl and a value that is enough."""
-    advice = limit_advice(39_000, 40_000)
-    assert "39000 of 40000" in advice
-    assert "sysctl -w fs.inotify.max_user_watches=131072" in advice
