@@ -18,6 +18,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ClosedPoolError
 from urllib3.util.ssl_ import create_urllib3_context
 
 from rembg_watch.api.exchange import POOLS, Exchange, begin
@@ -178,6 +179,9 @@ class Transport:
                 preload_content=False,
                 decode_content=False,
             )
+        except ClosedPoolError:  # close() came in between: nothing was begun, and the next pool is a new one
+            self._routes.clear()
+            return self._send(method, url, exchange, body, params)
         except BodyFailed as failed:
             raise failed.reason from failed.reason.__cause__
         except CAUGHT as error:

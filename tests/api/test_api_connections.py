@@ -12,6 +12,7 @@ from api_sending import JPEG, PNG, client, good, send
 from PIL import Image
 
 from rembg_watch.api import exchange as wire
+from rembg_watch.api.transport import Transport
 from rembg_watch.errors import AnswerLost, BadAnswer
 
 
@@ -131,6 +132,23 @@ def test_close_closes():
         closed.set()
         thread.join()
     assert results == [200]
+
+
+def test_a_request_that_begins_as_the_client_is_closed_gets_its_answer(monkeypatch):
+    """A reload closes the old client while a worker is on its way into it: its photo is sent, and nothing is its fault."""
+    with RawServer(good) as server, client(server) as one:
+        send(one)
+        find = Transport._route
+
+        def closed_behind(transport, url, params):
+            monkeypatch.undo()
+            route = find(transport, url, params)
+            one.close()
+            return route
+
+        monkeypatch.setattr(Transport, "_route", closed_behind)
+        assert send(one).status == 200
+        assert server.connections == 2
 
 
 def test_many_threads_share_one_client():
