@@ -75,7 +75,7 @@ class Claims:
         if not self._due():
             return []
         profiles = self._holds.scopes("profile:")
-        trial = next((profile for profile, job in self._reactions.trials.items() if job is None), None)
+        trial = next((profile for profile, job in list(self._reactions.trials.items()) if job is None), None)
         one = self._reactions.on_trial or trial is not None
         if one and (self._reactions.on_trial and self._crew.claimed()):
             return []
