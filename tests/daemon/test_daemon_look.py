@@ -88,7 +88,9 @@ def test_a_new_key_is_looked_at(place, sandbox, run_daemon):
     place.write()
     daemon.send(signal.SIGHUP)
     place.wait_until(lambda: ("all", "key") in place.holds())
-    assert len(sandbox.usage_calls) == 2
+    keys = [call.headers["x-api-key"] for call in sandbox.usage_calls]
+    assert keys.count("test-key-0001") == 1
+    assert "mistyped" in keys
     assert daemon.stop() == 0
 
 
