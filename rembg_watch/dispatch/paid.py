@@ -177,7 +177,10 @@ def _found_elsewhere(passage: Passage, photo: Photo, target: Target, content_has
 def reuse(passage: Passage, target: Target, content_hash: str) -> Report | None:
     """The same bytes and options were paid for before: take that result, if it is still what was delivered."""
     tools, job, folder = passage.tools, passage.job, passage.folder
-    for known in tools.outputs.with_content(content_hash, passage.profile.options.fingerprint):
+    fingerprint = passage.profile.options.fingerprint
+    results = tools.outputs.with_content(content_hash, fingerprint)
+    # Last: these were paid for by jobs that wait for room in another outbox, say.
+    for known in [*results, *tools.outputs.kept(content_hash, fingerprint)]:
         own = (known.folder, known.source) == (job.folder, job.path)
         if own and known.path == target.path and same_content(known.path, known.hash, known.size):
             return finish(passage, known.path, known.hash, known.size, content_hash, How.REUSED)

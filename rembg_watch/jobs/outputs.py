@@ -54,6 +54,16 @@ class Outputs:
         )
         return [_output(row) for row in rows]
 
+    def kept(self, content_hash: str, fingerprint: str) -> list[Output]:
+        """Give the paid answers to the same bytes and options that wait for their delivery, and where they stand."""
+        rows = self._db.read(
+            "SELECT temp, id, folder, iif(dir = '', name, dir || '/' || name), content_hash, fingerprint, result_hash,"
+            " result_size, updated_at FROM jobs INDEXED BY jobs_kept WHERE state = 'queued' AND result_hash IS NOT NULL"
+            " AND content_hash = ? AND fingerprint = ? AND temp IS NOT NULL LIMIT 20",
+            (content_hash, fingerprint),
+        )
+        return [_output(row) for row in rows]
+
 
 def _output(row: tuple[object, ...]) -> Output:
     path, job_id, folder, source, *rest = row

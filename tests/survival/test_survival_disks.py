@@ -87,6 +87,32 @@ def test_touched_while_its_answer_waits_for_room(world, mount):
     assert not world.debris()
 
 
+def test_same_bytes_elsewhere_while_an_answer_waits_for_room(world, mount):
+    """The answer that waits serves a copy of the photo whose own outbox has room: the copy is not paid for again."""
+    mount(world.outbox / "full")
+    for name in ("full", "well"):
+        (world.inbox / name).mkdir()
+    common = {"profile": "clear", "settle": 0.05, "rescan": 0.5}
+    world.write_config(
+        folders=[
+            {"inbox": str(world.inbox / name), "outbox": str(world.outbox / name), **common}
+            for name in ("full", "well")
+        ]
+    )
+    data = world.put("a.png", picture("large", (600, 400)), world.inbox / "full")
+    daemon = world.start(hurry=HURRY, calls=[("opened", "fill", (str(world.outbox / "full"),))])
+    held(world, "full")
+    world.put("b.png", data, world.inbox / "well")
+    until(done(world), what=world.tail)
+    assert (world.outbox / "well" / "b.png").read_bytes() == cut_out(data)
+    (world.outbox / "full" / "filler").unlink()
+    until(done(world, 2), what=world.tail)
+    assert world.stop(daemon) == 0
+    assert (world.outbox / "full" / "a.png").read_bytes() == cut_out(data)
+    assert world.sandbox.charged == world.check_ledger().charged == 1
+    assert not world.debris()
+
+
 @pytest.mark.parametrize("step", [Step.ANSWERED, Step.VERIFIED, Step.SYNCED])
 def test_killed_while_the_outbox_is_full(world, mount, step):
     """Killed with an answer in the spool that nobody wrote down, the next run finds it there."""
