@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from rembg_watch.cli.show import count
 from rembg_watch.errors import EXIT_CANT_WRITE, EXIT_CONFIG, EXIT_KEY_REFUSED, EXIT_OK, EXIT_UNAVAILABLE
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def sqlite_version(version: tuple[int, int, int]) -> Finding:
 def watches(folders: int, limit: int | None) -> Finding:
     """Judge the kernel's limit of watched folders per user against how many there are."""
     if limit is None:
-        return ok("inotify", f"{folders} folder{'s' * (folders != 1)} to watch; the kernel's limit is not known")
+        return ok("inotify", f"{count(folders, 'folder')} to watch; the kernel's limit is not known")
     if folders > limit:
         return warn(
             "inotify",
@@ -87,7 +88,7 @@ def watches(folders: int, limit: int | None) -> Finding:
             f"{folders} folders to watch, and the kernel allows {limit} for all programs of this user",
             _raise_sysctl("max_user_watches", max(folders * 2, 524_288)),
         )
-    return ok("inotify", f"{folders} folder{'s' * (folders != 1)} to watch; the kernel allows {limit}")
+    return ok("inotify", f"{count(folders, 'folder')} to watch; the kernel allows {limit}")
 
 
 def instances(*, free: bool, limit: int | None) -> Finding | None:

@@ -263,8 +263,13 @@ def _hash(file: BinaryIO, shown: str) -> tuple[str, int]:
 def same_content(path: str, content_hash: str, size: int) -> bool:
     """Whether ``path`` is a regular file with exactly these bytes; False as well where it can't be read."""
     try:
-        file, status = open_source(path)
-        with file:
-            return status.st_size == size and _hash(file, path) == (content_hash, size)
+        return has_content(path, content_hash, size)
     except SourceError:
         return False
+
+
+def has_content(path: str, content_hash: str, size: int) -> bool:
+    """Likewise, where a file that can't be read is no answer. Raises SourceError."""
+    file, status = open_source(path)
+    with file:
+        return status.st_size == size and _hash(file, path) == (content_hash, size)

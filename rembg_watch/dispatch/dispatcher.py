@@ -18,8 +18,7 @@ from rembg_watch.dispatch.contents import Contents
 from rembg_watch.dispatch.crew import Crew, spare
 from rembg_watch.dispatch.line import RequestLine
 from rembg_watch.dispatch.outboxes import Outboxes
-from rembg_watch.dispatch.patience import lease_seconds
-from rembg_watch.dispatch.patience import longest_turn as _longest_turn
+from rembg_watch.dispatch.patience import lease_seconds, longest_turn
 from rembg_watch.dispatch.reactions import Reactions
 from rembg_watch.dispatch.renewal import end_gone_holds
 from rembg_watch.dispatch.rest import Rest
@@ -193,7 +192,7 @@ class Dispatcher:
         now, config = time.monotonic(), self._config()
         if not self._thread.is_alive():
             return "the dispatcher has died"
-        if (seconds := now - self.beat) > _longest_turn(config):
+        if (seconds := now - self.beat) > longest_turn(config):
             return f"the dispatcher hangs: it has been at one turn for {seconds:.0f} s"
         return self._crew.unwell(lease_seconds(config))
 

@@ -109,35 +109,23 @@ class Holds:
         it is looked at.
         """
         with self._changing:
-            self._set(scope, kind, message, release, now, check_in, until_tomorrow)
-
-    def _set(
-        self,
-        scope: str,
-        kind: str,
-        message: str,
-        release: str,
-        now: float,
-        check_in: float | None,
-        until_tomorrow: bool,  # noqa: FBT001 - handed on
-    ) -> None:
-        with self._lock:
-            held = self._held.get((scope, kind))
-            since = held.hold.since if held else now
-            ended, at = self._ended.pop((scope, kind), (None, 0.0))
-            if held is None and ended is not None and time.monotonic() - at < AGAIN_SECONDS:
-                since = min(now, ended.hold.since)
-                if check_in is not None and scope.startswith("outbox:"):
-                    check_in = max(check_in, min(LATEST_CHECK, 2 * ended.interval))
-            elif held is not None and check_in is not None and scope.startswith("outbox:"):
-                check_in = max(check_in, held.interval)  # what others had in flight is the same trouble
-            next_check = next_day(now) if until_tomorrow else None if check_in is None else now + check_in
-            hold = Hold(scope, kind, message, release, since, next_check)
-            self._held[scope, kind] = _Held(hold, check_in or FIRST_CHECK, until_tomorrow)
-        if held is None:
-            log.warning("hold.begin", scope=scope, kind=kind, reason=message, release=release)
-        if held is None or (held.hold.message, held.hold.next_check) != (message, next_check):
-            self._tell((scope, kind))
+            with self._lock:
+                held = self._held.get((scope, kind))
+                since = held.hold.since if held else now
+                ended, at = self._ended.pop((scope, kind), (None, 0.0))
+                if held is None and ended is not None and time.monotonic() - at < AGAIN_SECONDS:
+                    since = min(now, ended.hold.since)
+                    if check_in is not None and scope.startswith("outbox:"):
+                        check_in = max(check_in, min(LATEST_CHECK, 2 * ended.interval))
+                elif held is not None and check_in is not None and scope.startswith("outbox:"):
+                    check_in = max(check_in, held.interval)  # what others had in flight is the same trouble
+                next_check = next_day(now) if until_tomorrow else None if check_in is None else now + check_in
+                hold = Hold(scope, kind, message, release, since, next_check)
+                self._held[scope, kind] = _Held(hold, check_in or FIRST_CHECK, until_tomorrow)
+            if held is None:
+                log.warning("hold.begin", scope=scope, kind=kind, reason=message, release=release)
+            if held is None or (held.hold.message, held.hold.next_check) != (message, next_check):
+                self._tell((scope, kind))
 
     def release(self, scope: str, kind: str | None = None) -> bool:
         """End a hold, or every hold of a scope; False where there was none: then what ended before is over indeed."""

@@ -16,7 +16,7 @@ import structlog
 from rembg_watch.api.picture import checked
 from rembg_watch.delivery import copy_result, place, same_content, sync, sync_folder
 from rembg_watch.delivery.faults import target_error
-from rembg_watch.delivery.files import hash_file, open_source, reopen_temp, temp_name, temp_tag
+from rembg_watch.delivery.files import has_content, hash_file, open_source, reopen_temp, temp_name, temp_tag
 from rembg_watch.dispatch.answer import answer_in, clear_away, spool_file
 from rembg_watch.dispatch.delivering import deliver, finish
 from rembg_watch.dispatch.photo import Photo
@@ -80,9 +80,7 @@ def deliver_kept(passage: Passage) -> Report | None:
 def _stands(path: str, content_hash: str, size: int) -> bool:
     """Tell whether a paid answer stands there; TargetError where that can't be told: no reason to pay for it again."""
     try:
-        file, status = open_source(path)
-        with file:
-            return status.st_size == size and hash_file(file) == (content_hash, size)
+        return has_content(path, content_hash, size)
     except SourceError as error:
         if trouble := _may_be_there(error, path):
             raise trouble from error
@@ -177,10 +175,7 @@ def _found_elsewhere(passage: Passage, photo: Photo, target: Target, content_has
 def reuse(passage: Passage, target: Target, content_hash: str) -> Report | None:
     """The same bytes and options were paid for before: take that result, if it is still what was delivered."""
     tools, job, folder = passage.tools, passage.job, passage.folder
-    fingerprint = passage.profile.options.fingerprint
-    results = tools.outputs.with_content(content_hash, fingerprint)
-    # Last: these were paid for by jobs that wait for room in another outbox, say.
-    for known in [*results, *tools.outputs.kept(content_hash, fingerprint)]:
+    for known in tools.outputs.with_content(content_hash, passage.profile.options.fingerprint):
         own = (known.folder, known.source) == (job.folder, job.path)
         if own and known.path == target.path and same_content(known.path, known.hash, known.size):
             return finish(passage, known.path, known.hash, known.size, content_hash, How.REUSED)

@@ -47,20 +47,17 @@ class Outputs:
         return [_output(row) for row in rows]
 
     def with_content(self, content_hash: str, fingerprint: str) -> list[Output]:
-        """Give the results of the same bytes with the same options, newest first; at most 20."""
-        rows = self._db.read(
-            f"SELECT {_COLUMNS} FROM outputs WHERE content_hash = ? AND fingerprint = ? ORDER BY rowid DESC LIMIT 20",
-            (content_hash, fingerprint),
-        )
-        return [_output(row) for row in rows]
+        """Give the results of the same bytes with the same options, newest first; at most 20.
 
-    def kept(self, content_hash: str, fingerprint: str) -> list[Output]:
-        """Give the paid answers to the same bytes and options that wait for their delivery, and where they stand."""
+        Behind them come paid answers that wait for their delivery, as for room in their outbox, with where they stand.
+        """
         rows = self._db.read(
-            "SELECT temp, id, folder, iif(dir = '', name, dir || '/' || name), content_hash, fingerprint, result_hash,"
-            " result_size, updated_at FROM jobs INDEXED BY jobs_kept WHERE state = 'queued' AND result_hash IS NOT NULL"
-            " AND content_hash = ? AND fingerprint = ? AND temp IS NOT NULL LIMIT 20",
-            (content_hash, fingerprint),
+            f"SELECT * FROM (SELECT {_COLUMNS} FROM outputs WHERE content_hash = ? AND fingerprint = ?"
+            " ORDER BY rowid DESC LIMIT 20) UNION ALL SELECT temp, id, folder, iif(dir = '', name, dir || '/' || name),"
+            " content_hash, fingerprint, result_hash, result_size, updated_at FROM jobs INDEXED BY jobs_kept"
+            " WHERE state = 'queued' AND result_hash IS NOT NULL AND content_hash = ? AND fingerprint = ?"
+            " AND temp IS NOT NULL",
+            (content_hash, fingerprint) * 2,
         )
         return [_output(row) for row in rows]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli_environment import environment
+from cli_terminal import on_terminal
 
 from rembg_watch.jobs.board import Board
 from rembg_watch.jobs.database import Database
@@ -252,18 +252,7 @@ def test_folders_that_can_not_be_looked_at_are_73(place):
 )
 def test_colours_are_for_terminals_that_want_them(place, more, coloured):
     """NO_COLOR and a terminal that has none are heeded."""
-    ours, theirs = pty.openpty()
     env = environment(HOME=str(place), **{"TERM": "xterm", **more})
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rembg_watch", "check", "--offline"], cwd=place, env=env, stdout=theirs
-    )
-    os.close(theirs)
-    seen = b""
-    try:
-        while chunk := os.read(ours, 65536):
-            seen += chunk
-    except OSError:  # how a terminal says that nobody is at its other end
-        pass
-    os.close(ours)
-    assert process.wait(60) == 0
+    code, seen, _ = on_terminal("check", "--offline", cwd=place, env=env)
+    assert code == 0
     assert (b"\x1b[" in seen) is coloured

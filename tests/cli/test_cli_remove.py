@@ -6,13 +6,12 @@ import base64
 import io
 import json
 import os
-import pty
 import subprocess
-import sys
 
 import pytest
 from cli_environment import environment
 from cli_removing import KEY, draw
+from cli_terminal import on_terminal
 from PIL import Image
 
 
@@ -221,22 +220,11 @@ def test_a_terminal_sees_bars(sandbox, tmp_path):
     """On a terminal the progress is drawn on stderr, and stdout stays plain."""
     draw(tmp_path / "photo.jpg", (1200, 900))
     sandbox.latency = 0.5
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rembg_watch", "remove", "photo.jpg", "--url", sandbox.url],
+    code, seen, told = on_terminal(
+        *("remove", "photo.jpg", "--url", sandbox.url), stdout=subprocess.PIPE,
         cwd=tmp_path, env=environment(REMBG_API_KEY=KEY, TERM="xterm"),
-        stdout=subprocess.PIPE, stderr=theirs,
     )  # fmt: skip
-    os.close(theirs)
-    seen = b""
-    try:
-        while chunk := os.read(ours, 65536):
-            seen += chunk
-    except OSError:  # how a terminal says that nobody is at its other end
-        pass
-    os.close(ours)
-    told, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    assert code == 0
     assert b"cutting out" in seen
     assert told.startswith(b"photo.jpg -> photo.webp")
 
@@ -270,19 +258,9 @@ def test_odd_words_are_wrong_usage(remove, sandbox, tmp_path, typed, said):
 def test_a_result_has_a_line_to_itself(sandbox, tmp_path):
     """On one terminal for everything, the line of the progress is gone before the result is told."""
     draw(tmp_path / "photo.jpg")
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rembg_watch", "remove", "photo.jpg", "--url", sandbox.url],
-        cwd=tmp_path, env=environment(REMBG_API_KEY=KEY, TERM="xterm"), stdout=theirs, stderr=theirs,
-    )  # fmt: skip
-    os.close(theirs)
-    seen = b""
-    try:
-        while chunk := os.read(ours, 65536):
-            seen += chunk
-    except OSError:
-        pass
-    os.close(ours)
-    assert process.wait(60) == 0
+    code, seen, _ = on_terminal(
+        "remove", "photo.jpg", "--url", sandbox.url, cwd=tmp_path, env=environment(REMBG_API_KEY=KEY, TERM="xterm")
+    )
+    assert code == 0
     before = seen[: seen.index(b"photo.jpg -> ")]
     assert before.endswith(b"\x1b[2K")

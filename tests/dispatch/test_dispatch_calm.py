@@ -85,7 +85,7 @@ def test_a_stir_ends_the_calm(calm):
 
 def test_a_calm_dispatcher_is_well(calm, monkeypatch):
     """Its sign of life comes with every look, not only with the turns."""
-    monkeypatch.setattr(dispatcher, "_longest_turn", lambda _config: 5.0)
+    monkeypatch.setattr(dispatcher, "longest_turn", lambda _config: 5.0)
     beat = calm.dispatcher.beat
     until(lambda: calm.dispatcher.beat > beat)
     assert calm.dispatcher.unwell() is None

@@ -9,30 +9,16 @@ import sys
 import time
 from pathlib import Path
 
+from intake_limited import Nothing, limit_watches
+
 from rembg_watch.api.options import Options
 from rembg_watch.config.model import Folder, Profile
 from rembg_watch.intake.inbox import Mode
 from rembg_watch.intake.intake import Intake
 
-LIMIT = Path("/proc/sys/user/max_inotify_watches")
-
-
-class Nothing:
-    """A job table that knows no file."""
-
-    def known_versions(self, folder, directory):
-        return {}
-
-    def known_version(self, folder, path):
-        return None
-
 
 def main(place: Path) -> int:
-    try:
-        LIMIT.write_text("0", encoding="ascii")
-    except OSError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 77
+    limit_watches(0)
     inbox = place.resolve() / "inbox"
     inbox.mkdir()
     folder = Folder(inbox, place / "outbox", Profile("plain", Options()))
@@ -40,7 +26,7 @@ def main(place: Path) -> int:
     intake.start()
     intake.first_scan_done.wait(10)
     print(intake.roots()[0].mode.value, intake.roots()[0].message)  # noqa: T201
-    LIMIT.write_text("20", encoding="ascii")
+    limit_watches(20)
     intake.replace_folders([folder])
     end = time.monotonic() + 15
     while time.monotonic() < end and intake.roots()[0].mode is not Mode.EVENTS:

@@ -10,6 +10,7 @@ import time
 from io import BytesIO
 from pathlib import Path
 
+from intake_limited import Nothing, limit_watches
 from PIL import Image
 
 from rembg_watch.api.options import Options
@@ -19,22 +20,8 @@ from rembg_watch.intake.intake import Intake
 from rembg_watch.intake.roots import Rounds
 
 
-class Nothing:
-    """A job table that knows no file."""
-
-    def known_versions(self, folder, directory):
-        return {}
-
-    def known_version(self, folder, path):
-        return None
-
-
 def main(place: Path) -> int:
-    try:
-        Path("/proc/sys/user/max_inotify_watches").write_text("20", encoding="ascii")
-    except OSError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 77
+    limit_watches(20)
     inbox = place.resolve() / "inbox"
     for number in range(40):
         (inbox / f"{number:02}").mkdir(parents=True)

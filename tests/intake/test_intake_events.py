@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import structlog
+from intake_limited import run_limited
 
 from rembg_watch.intake.inbox import Mode
 from rembg_watch.intake.roots import Rounds
@@ -84,11 +83,7 @@ def test_scanning_alone_is_enough(desk, inbox, running, folder_for, pic, until):
 
 def test_the_watch_limit_is_told_and_got_round(tmp_path):
     """Beyond the watch limit: the message names the sysctl, and files in unwatched folders are found by polling."""
-    inside = Path(__file__).with_name("intake_under_limit.py")
-    command = ["unshare", "--user", "--map-root-user", sys.executable, str(inside), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    if done.returncode == 77 or "unshare" in done.stderr:
-        pytest.skip(f"no user namespace with a limit of its own: {done.stderr.strip()}")
+    done = run_limited("intake_under_limit.py", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "sysctl -w fs.inotify.max_user_watches=" in done.stdout
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import ExitStack
-from pathlib import Path
 
-import pytest
 import structlog
+from intake_limited import run_limited
 
 from rembg_watch.intake.inbox import Health, Mode
 from rembg_watch.intake.intake import Intake
@@ -89,10 +86,6 @@ def test_a_root_that_can_be_read_again_is_heard(desk, open_inbox, folder_for, ru
 
 def test_a_raised_limit_is_taken_up_by_a_reload(tmp_path):
     """An inbox that could not be watched tells which limit to raise; after that a reload is enough, without a restart."""
-    inside = Path(__file__).with_name("intake_raised_limit.py")
-    command = ["unshare", "--user", "--map-root-user", sys.executable, str(inside), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode == 77 or "unshare" in done.stderr:
-        pytest.skip(f"no user namespace with a limit of its own: {done.stderr.strip()}")
+    done = run_limited("intake_raised_limit.py", tmp_path)
     assert "raise fs.inotify.max_user_watches" in done.stdout
     assert done.returncode == 0, done.stdout + done.stderr

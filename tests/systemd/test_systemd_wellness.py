@@ -119,8 +119,8 @@ def test_systemd_dead_worker_is_named(world: World, monkeypatch: pytest.MonkeyPa
 
 def test_systemd_hung_dispatcher_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dispatcher that does not turn; one that waits for its usage call within the timeouts is no such thing."""
-    assert dispatcher._longest_turn(world.daemon.config) > 2 * (4 * 10 + 60)
-    monkeypatch.setattr(dispatcher, "_longest_turn", lambda _config: rest.LOOK_SECONDS + 0.5)
+    assert dispatcher.longest_turn(world.daemon.config) > 2 * (4 * 10 + 60)
+    monkeypatch.setattr(dispatcher, "longest_turn", lambda _config: rest.LOOK_SECONDS + 0.5)
     monkeypatch.setattr(world.daemon.dispatcher, "_look_outside", world.hang)
     world.start()
     assert world.reason("dispatcher").startswith("the dispatcher hangs")

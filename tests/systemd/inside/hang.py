@@ -45,7 +45,7 @@ def main() -> None:
     if not first:
         sys.exit(Daemon(config).run())
     if part == "dispatcher":
-        dispatcher._longest_turn = lambda _config: rest.LOOK_SECONDS + SECONDS
+        dispatcher.longest_turn = lambda _config: rest.LOOK_SECONDS + SECONDS
     elif part == "worker":
         dispatcher.lease_seconds = lambda _config: SECONDS
     intake.TURN_SECONDS = SECONDS
