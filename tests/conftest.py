@@ -53,7 +53,7 @@ def _interruptible():
 def wait_until():
     """Poll a condition until it gives something true, and give that; fail after so many seconds."""
 
-    def wait(condition, seconds=15.0, what=""):
+    def wait(condition, seconds=60.0, what=""):
         end = time.monotonic() + seconds
         while True:
             if result := condition():

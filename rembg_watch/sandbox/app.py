@@ -149,17 +149,13 @@ class RemoveBackground:
 
     async def _work(self, request: Request, visit: Visit, form: Form, wish: Wish, *, shrink: bool) -> ASGIApp:
         fault = visit.fault
-        due = time.monotonic() + self._state.settings.latency
+        received = time.monotonic()
         try:
             answer = await self._in_thread(functools.partial(_make, form, wish, fault, shrink=shrink))
         except Unreadable:
             visit.settle(charge=False)
             return self._refuse(visit, form, [texts.CORRUPT])
-        closing = wire_of(request.scope).closing
-        if (wait := due - time.monotonic()) > 0:
-            await _sleep(closing, wait)
-        if closing.is_set():
-            raise ServerGoesDown
+        await self._take_time(received, wire_of(request.scope).closing)
         charged = visit.settle(charge=fault is None or fault.charges)
         visit.note(fault.status if fault else 200, form, charged=charged)
         if fault is None:
@@ -170,6 +166,16 @@ class RemoveBackground:
             )
         return answers.spoilt(fault.kind, answer, _terms(self._state, request))
 
+    async def _take_time(self, received: float, closing: asyncio.Event) -> None:
+        """Wait until the latency is over, as it is set by then. Raises ServerGoesDown."""
+        loop, steered = asyncio.get_running_loop(), asyncio.Event()
+        with self._state.heard(lambda: loop.call_soon_threadsafe(steered.set)):
+            while not closing.is_set() and (left := received + self._state.settings.latency - time.monotonic()) > 0:
+                steered.clear()
+                await _any_of(closing, steered, seconds=left)
+        if closing.is_set():
+            raise ServerGoesDown
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
@@ -179,11 +185,13 @@ def _lingers(fault: Fault | None) -> bool:
     return fault is not None and fault.kind in ("stall", "stall-charged", "stall-body", "slow", "endless")
 
 
-async def _sleep(closing: asyncio.Event, seconds: float) -> None:
+async def _any_of(*events: asyncio.Event, seconds: float) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
     try:
-        await asyncio.wait_for(closing.wait(), seconds)
-    except TimeoutError:
-        return
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
 
 
 def _check_pixels(form: Form) -> list[Refusal]:

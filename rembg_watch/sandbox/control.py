@@ -53,6 +53,7 @@ def snapshot(state: State) -> dict[str, Any]:
             "usage_calls": len(state.usage_calls),
             "connections": state.connections,
             "in_flight": state.in_flight,
+            "working": state.account.reserved,
             "max_in_flight": state.max_in_flight,
         }
 

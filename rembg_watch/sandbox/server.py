@@ -31,7 +31,8 @@ class Sandbox:
     Args:
         credits: the plan's included credits for each billing cycle.
         prepaid: the prepaid balance beside them.
-        latency: seconds from the last byte of an image to its answer, 0 for as fast as it goes.
+        latency: seconds from the last byte of an image to its answer, 0 for as fast as it goes. A change counts for
+            the images that wait too: set to 0, it lets them all go.
         rate_limit: requests a second that are allowed; above it comes the short-term 429. None for no limit.
         burst: how many may come at once, by default one second's worth.
         retry_after: the ``Retry-After`` of a 429: seconds, ``"auto"``, ``"date"``, any other text as it is, or None.
@@ -167,8 +168,15 @@ class Sandbox:
 
     @property
     def in_flight(self) -> int:
+        """Requests that came and are not answered, in whatever state they are."""
         with self._state.lock:
             return self._state.in_flight
+
+    @property
+    def working(self) -> int:
+        """Images that are here whole, each with a credit set aside, whether or not its client still waits."""
+        with self._state.lock:
+            return self._state.account.reserved
 
     @property
     def max_in_flight(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from rembg_watch.sandbox.faults import FAULTS, USAGE_FAULTS, FaultPlan
 from rembg_watch.sandbox.texts import BAD_KEY, DAILY, MONTHLY, PAYMENT, TOO_FAST, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from rembg_watch.sandbox.account import Account
     from rembg_watch.sandbox.faults import Fault
@@ -181,6 +182,24 @@ class State:
         self.max_in_flight = 0
         self.connections = 0
         self.on_request: Callable[[Received], None] | None = None
+        self._waiting: list[Callable[[], object]] = []
+
+    @contextlib.contextmanager
+    def heard(self, alarm: Callable[[], object]) -> Iterator[None]:
+        """Call ``alarm``, from any thread, whenever a setting changes."""
+        with self.lock:
+            self._waiting.append(alarm)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._waiting.remove(alarm)
+
+    def steered(self) -> None:
+        """Tell those who wait that a setting has changed."""
+        with self.lock:
+            for alarm in self._waiting:
+                alarm()
 
     def set_rate_limit(self, rate: float | None, burst: float | None = None) -> None:
         """Allow ``rate`` requests a second in the long run, ``burst`` (default: one second's worth) at once."""

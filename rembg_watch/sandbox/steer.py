@@ -83,3 +83,4 @@ def steer(state: State, values: dict[str, Any]) -> None:
             state.account.synced = values["synced"]
         for name in _SETTINGS.intersection(values):
             setattr(state.settings, name, values[name])
+        state.steered()

@@ -132,7 +132,7 @@ def picture(form: str = "JPEG", size: tuple[int, int] = (64, 48), color: object 
     return out.getvalue()
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for a condition, and fail if it does not come."""
     end = time.monotonic() + seconds
     while not condition():

@@ -44,7 +44,7 @@ def default_signals():
 def test_a_drain_that_is_told_twice_ends_at_once(place, slow, number):
     """The first signal waits for the photo in flight, for up to a minute; the second one does not."""
     with place.spawn("drain", "-v", preexec_fn=default_signals) as process:
-        until(lambda: slow.snapshot()["in_flight"])
+        until(lambda: slow.working)
         process.send_signal(number)
         for line in process.stderr:
             if '"stopping"' in line:
@@ -54,15 +54,16 @@ def test_a_drain_that_is_told_twice_ends_at_once(place, slow, number):
 
 
 @pytest.mark.parametrize("json_too", [True, False])
-def test_a_drain_that_is_ended_counts_what_it_finished(place, json_too):
+def test_a_drain_that_is_ended_counts_what_it_finished(place, slow, json_too):
     """What was in flight is waited for, and is told as done, not as still to do; and why it is no 0 for all that."""
-    with Sandbox(credits=100, key="k-12345678", latency=2.0) as running:
-        place.write_config(url=running.url.removesuffix("/rmbg"))
-        Image.new("RGB", (60, 40), "red").save(place.shoes / "a.png")
-        with place.spawn("drain", *(["--json"] if json_too else []), preexec_fn=default_signals) as process:
-            until(lambda: running.snapshot()["in_flight"])
-            process.send_signal(signal.SIGTERM)
-            told, _ = process.communicate(timeout=60)
+    with place.spawn("drain", "-v", *(["--json"] if json_too else []), preexec_fn=default_signals) as process:
+        until(lambda: slow.working)
+        process.send_signal(signal.SIGTERM)
+        for line in process.stderr:
+            if '"stopping"' in line:
+                break
+        slow.latency = 0
+        told, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     if json_too:
         result = json.loads(told)
@@ -76,7 +77,7 @@ def test_a_removal_that_is_ended_leaves_nothing_and_says_what_it_may_have_cost(p
     """No half file lies in the folder of the photos, and the picture under way is told as possibly charged."""
     out = place.root / "cut"
     with place.spawn("remove", place.shoes / "a.png", "-o", f"{out}/", preexec_fn=default_signals) as process:
-        until(lambda: slow.snapshot()["in_flight"])
+        until(lambda: slow.working)
         process.send_signal(number)
         _, said = process.communicate(timeout=20)
     assert process.returncode == 128 + number

@@ -40,7 +40,7 @@ class Place:
         self.inbox.mkdir()
         self.path = self.root / "config.yaml"
         self.settings = {
-            "api": {"key": "test-key-0001", "url": sandbox.url, "usage_url": sandbox.usage_url, "read_timeout": 10},
+            "api": {"key": "test-key-0001", "url": sandbox.url, "usage_url": sandbox.usage_url, "read_timeout": 60},
             "state_dir": str(self.root / "state"),
             "workers": 4,
             **deepcopy(QUICK),
@@ -152,7 +152,7 @@ class Place:
         self.write()
         daemon.reload()
 
-    def settled(self, count, seconds=20.0):
+    def settled(self, count, seconds=60.0):
         """Wait until so many jobs are there and all have ended; gives their states by path."""
 
         def ended():
@@ -223,10 +223,14 @@ class Process:
     def send(self, number):
         self.process.send_signal(number)
 
-    def stop(self, number=signal.SIGTERM, seconds=40):
+    def stop(self, number=signal.SIGTERM, seconds=60):
         """Ask it to end, and give its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
+        return self.ended(seconds)
+
+    def ended(self, seconds=60):
+        """Wait for its end, and give its exit code."""
         code = self.process.wait(seconds)
         self._reader.join(5)
         return code

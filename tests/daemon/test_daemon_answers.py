@@ -238,7 +238,7 @@ def test_the_rate_limit_is_borne_without_failures(place, sandbox):
     for number in range(60):
         place.drop(f"{number}.jpg", photo(number))
     with place.daemon():
-        place.settled(60, 40)
+        place.settled(60)
     assert set(place.states().values()) == {"done"}
     assert sandbox.charged == 60
     assert place.ledger() == (60, 0)

@@ -90,20 +90,20 @@ def test_a_refused_key_is_one_clear_line_and_no_image_is_sent(place, sandbox, ru
 def test_what_is_in_flight_finishes(place, sandbox, run_daemon, number):
     """After the signal nothing new is sent; the photos in flight are delivered, and the rest waits for the next start."""
     place.settings["workers"] = 3
-    sandbox.set(latency=1.0)
+    sandbox.latency = 3600
     for index in range(12):
         place.drop(f"{index}.jpg", photo(index))
     daemon = run_daemon(place.write())
-    place.wait_until(lambda: sandbox.in_flight == 3)
-    seen = len(sandbox.requests) + 3
-    assert daemon.stop(number) == 0
-    assert len(sandbox.requests) == seen
-    states = place.states()
-    assert sorted(states.values()) == ["done"] * seen + ["queued"] * (12 - seen)
-    assert len(place.outputs()) == seen
-    assert place.ledger() == (seen, 0)
+    place.wait_until(lambda: sandbox.working == 3)
+    daemon.send(number)
+    place.wait_until(lambda: daemon.events("stopping"))
+    sandbox.latency = 0
+    assert daemon.ended() == 0
+    assert len(sandbox.requests) == 3
+    assert sorted(place.states().values()) == ["done"] * 3 + ["queued"] * 9
+    assert len(place.outputs()) == 3
+    assert place.ledger() == (3, 0)
     assert not place.leftovers()
-    sandbox.set(latency=0)
     with place.daemon():
         place.settled(12)
     assert sandbox.charged == 12
@@ -116,7 +116,7 @@ def test_what_does_not_finish_in_time_is_given_back(place, sandbox, run_daemon):
     place.drop("a.jpg", photo(153))
     daemon = run_daemon(place.write())
     place.wait_until(lambda: sandbox.in_flight == 1)
-    assert daemon.stop(seconds=10) == 0
+    assert daemon.stop(seconds=40) == 0, "it waited for the answer"
     assert place.states() == {"a.jpg": "queued"}
     assert place.ledger() == (0, 1)
     with place.daemon():
@@ -133,7 +133,7 @@ def test_a_second_signal_ends_at_once(place, sandbox, run_daemon):
     place.wait_until(lambda: sandbox.in_flight == 1)
     daemon.send(signal.SIGTERM)
     place.wait_until(lambda: daemon.events("stopping"))
-    assert daemon.stop(seconds=5) == 128 + signal.SIGTERM
+    assert daemon.stop(seconds=15) == 128 + signal.SIGTERM, "it waited for longer than the grace"
     with place.daemon():
         place.settled(1)
     assert place.states() == {"a.jpg": "done"}

@@ -13,7 +13,7 @@ def test_a_refused_key_is_told_before_the_first_photo(place, sandbox, run_daemon
     """With an empty inbox ``status`` says within a moment that everything is held for the key; nothing was sent."""
     sandbox.set_key("another-key")
     daemon = run_daemon(place.write())
-    place.wait_until(lambda: daemon.events("hold.begin"), 5)
+    place.wait_until(lambda: daemon.events("hold.begin"))
     assert [hold["kind"] for hold in place.cli_json("status")["holds"]] == ["key"]
     loud = [event for event in daemon.events() if event["level"] in {"warning", "error"}]
     assert [event["event"] for event in loud] == ["hold.begin"]
@@ -59,7 +59,7 @@ def test_a_look_that_fails_holds_nothing(place, sandbox, run_daemon):
     assert place.holds() == {}
     sandbox.clear_faults()
     place.drop("a.jpg", photo(2))
-    place.settled(1, 10)
+    place.settled(1)
     loud = [event["event"] for event in daemon.events() if event["level"] in {"warning", "error"}]
     assert loud == ["credits.unreadable"]
     assert daemon.stop() == 0
@@ -101,6 +101,6 @@ def test_a_photo_that_comes_during_the_look_waits_for_its_reading(place, sandbox
     daemon = run_daemon(place.write())
     place.drop("a.jpg", photo(3))
     place.wait_until(lambda: place.states() == {"a.jpg": "queued"})
-    place.settled(1, 10)
+    place.settled(1)
     assert daemon.stop() == 0
     assert len(sandbox.usage_calls) == sandbox.charged == 1

@@ -69,11 +69,12 @@ def test_a_full_outbox_is_held(place, sandbox, impatient, tmpfs):
 def test_a_disk_that_fills_up_under_way_loses_no_paid_answer(place, sandbox, impatient, tmpfs):
     """The answer that no longer fits is kept elsewhere and delivered later: it is paid for once."""
     tmpfs(place.outbox, "size=4m")
-    sandbox.set(latency=1.0)
+    sandbox.latency = 3600
     with place.daemon():
         place.drop("a.jpg", photo(5, size=(1500, 1100)))
-        place.wait_until(lambda: sandbox.in_flight)
+        place.wait_until(lambda: sandbox.working)
         _fill_up(place.outbox / "filler")
+        sandbox.latency = 0
         _held(place, "full")
         (place.outbox / "filler").unlink()
         place.settled(1)

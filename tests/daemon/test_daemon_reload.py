@@ -80,12 +80,11 @@ def test_a_photo_in_the_line_is_not_sent_as_the_config_was_before(place, sandbox
     other, _ = place.add_folder("other")
     with place.daemon() as daemon:
         steps = _watched(daemon)
-        sandbox.set(latency=1.0)
+        sandbox.latency = 3600
         place.drop("a.jpg", photo(1), other)
-        place.wait_until(lambda: sandbox.in_flight == 1)
+        place.wait_until(lambda: sandbox.working == 1)
         place.drop("b.jpg", photo(2))
         place.wait_until(lambda: steps.count(Step.OPENED) == 2)
-        sandbox.set(latency=0)
         match change:
             case "profile":
                 place.folder["profile"] = {"format": "png", "bg_color": "red"}
@@ -94,6 +93,7 @@ def test_a_photo_in_the_line_is_not_sent_as_the_config_was_before(place, sandbox
             case _:
                 place.settings["folders"].pop(0)
         place.reload(daemon)
+        sandbox.latency = 0
         place.drop("c.jpg", photo(3), other)
         place.wait_until(lambda: place.states().get("c.jpg") == "done")
         if change == "removed":
@@ -120,16 +120,16 @@ def test_a_lower_limit_counts_for_photos_that_were_claimed_by_the_one_before(pla
         for number in range(8):
             place.drop(f"{number}.jpg", photo(number))
         place.wait_until(lambda: len(place.states()) == 8)
-        sandbox.set(latency=1.0)
+        sandbox.latency = 3600
         place.cli("resume")
-        place.wait_until(lambda: sandbox.in_flight == 1)
+        place.wait_until(lambda: sandbox.working == 1)
         place.wait_until(lambda: steps.count(Step.OPENED) == 2 and daemon.dispatcher._crew.claimed() == 8)
         if limit == "folder":
             place.folder["daily_limit"] = 1
         else:
             place.settings["credits"] = {"daily_limit": 1} if limit == "daily_limit" else {"reserve": 19}
         place.reload(daemon)
-        sandbox.set(latency=0)
+        sandbox.latency = 0
         place.wait_until(lambda: list(place.states().values()).count("done") == 1)
         place.wait_until(place.holds)
         place.wait_until(lambda: list(place.states().values()).count("queued") == 7)
@@ -192,9 +192,11 @@ def test_a_reload_that_can_not_be_written_down_counts_all_the_same(place, sandbo
         with monkeypatch.context() as patch:
             patch.setattr(daemon.board, "set_fact", _full)
             place.reload(daemon)
-        sandbox.set(latency=0.2)
+        sandbox.latency = 3600
         for number in range(6):
             place.drop(f"{number}.jpg", photo(number))
+        place.wait_until(lambda: len(place.states()) == 6 and sandbox.working == 2)
+        sandbox.latency = 0
         place.settled(6)
         assert sandbox.max_in_flight == 2
 
@@ -209,13 +211,14 @@ def test_a_photo_in_the_line_is_not_sent_to_another_account_without_a_permit(pla
     place.settings["credits"] = {"reserve": 5}
     with Sandbox(credits=5) as poor, place.daemon() as daemon:
         steps = _watched(daemon)
-        sandbox.set(latency=1.0)
+        sandbox.latency = 3600
         place.drop("a.jpg", photo(1))
-        place.wait_until(lambda: sandbox.in_flight == 1)
+        place.wait_until(lambda: sandbox.working == 1)
         place.drop("b.jpg", photo(2))
         place.wait_until(lambda: steps.count(Step.OPENED) == 2)
         place.settings["api"].update(key="other-key", url=poor.url, usage_url=poor.usage_url)
         place.reload(daemon)
+        sandbox.latency = 0
         place.wait_until(lambda: place.states().get("a.jpg") == "done")
         place.wait_until(place.holds)
         place.wait_until(lambda: place.states().get("b.jpg") == "queued" and daemon.dispatcher.idle())
@@ -250,9 +253,12 @@ def test_the_end_waits_for_a_photo_on_its_way_after_workers_became_fewer(place, 
         reloads = len(daemon.events("reloaded"))
         os.kill(daemon.process.pid, signal.SIGHUP)
         place.wait_until(lambda n=reloads: len(daemon.events("reloaded")) > n)
-    sandbox.set(latency=1.0)
+    sandbox.latency = 3600
     place.drop("a.jpg", photo(1))
-    place.wait_until(lambda: sandbox.in_flight == 1)
-    assert daemon.stop() == 0
+    place.wait_until(lambda: sandbox.working == 1)
+    daemon.send(signal.SIGTERM)
+    place.wait_until(lambda: daemon.events("stopping"))
+    sandbox.latency = 0
+    assert daemon.ended() == 0
     assert place.states() == {"a.jpg": "done"}
     assert place.ledger() == (1, 0)

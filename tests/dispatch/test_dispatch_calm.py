@@ -15,7 +15,7 @@ from rembg_watch.jobs.model import Arrival, Version
 from rembg_watch.jobs.store import JobStore
 
 
-def until(condition, seconds=10.0):
+def until(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "not in time"

@@ -184,29 +184,32 @@ def test_what_the_api_would_refuse_fails_here(bench):
     assert bench.sandbox.requests == []
 
 
-def test_two_workers_never_choose_one_place(bench, pic, in_thread):
+def test_two_workers_never_choose_one_place(bench, pic, in_thread, wait_until):
     """Two photos of one stem at the same time get an output each."""
-    bench.sandbox.set(latency=0.3)
+    bench.sandbox.latency = 3600
     bench.arrive("a.jpg", pic("red"))
     bench.arrive("a.png", pic("blue", form="PNG"))
     jobs = bench.store.claim(2, bench.now, 100.0)
     threads = [in_thread(lambda job=job: bench.worker.run(job)) for job in jobs]
+    wait_until(lambda: bench.sandbox.working == 2)
+    bench.sandbox.latency = 0
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len({bench.job(name).output for name in ("a.jpg", "a.png")}) == 2
     assert len(list(bench.outbox.iterdir())) == 2
 
 
 def test_copies_at_the_same_time_wait_for_one_answer(bench, pic, in_thread, wait_until):
     """While a photo is on its way its copies are parked, and come back when it is through."""
-    bench.sandbox.set(latency=0.3)
+    bench.sandbox.latency = 3600
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         bench.arrive(name, pic())
     jobs = bench.store.claim(3, bench.now, 100.0)
     first = in_thread(lambda: bench.worker.run(jobs[0]))
-    wait_until(lambda: bench.sandbox.in_flight)
+    wait_until(lambda: bench.sandbox.working)
     assert [bench.worker.run(job).ended for job in jobs[1:]] == [Ended.PARKED, Ended.PARKED]
-    first.join(10)
+    bench.sandbox.latency = 0
+    first.join(60)
     assert [job.path for job in bench.seen.unparked] == ["b.jpg", "c.jpg"]
     assert [bench.worker.run(job).ended for job in jobs[1:]] == [Ended.DONE, Ended.DONE]
     assert bench.sandbox.charged == 1

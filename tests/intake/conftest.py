@@ -32,7 +32,7 @@ def picture(kind="JPEG", seed=0, side=48):
     return file.getvalue()
 
 
-def eventually(condition, seconds=10.0, what=""):
+def eventually(condition, seconds=60.0, what=""):
     """Wait until ``condition`` gives something true, and give it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -30,7 +30,7 @@ def test_after_an_overflow_everything_is_scanned(desk, inbox, running, pic, unti
                 os.unlink(inbox / f"{number}.txt")
             for number in range(5):
                 (inbox / f"{number}.jpg").write_bytes(pic(seed=number))
-        until(lambda: len(desk.arrivals) == 5, 20)
+        until(lambda: len(desk.arrivals) == 5)
         assert intake.overflows >= 1
         assert intake.found_by_rescan == 0
         (inbox / "after.jpg").write_bytes(pic(seed=9))

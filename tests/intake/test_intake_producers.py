@@ -95,7 +95,7 @@ def test_two_hundred_mixed_files(desk, inbox, elsewhere, running, pic, until):  
         for producer in producers:
             producer.join()
         assert len(wanted) == 200
-        until(lambda: len(desk.arrivals) >= 200, 20, "200 arrivals")
+        until(lambda: len(desk.arrivals) >= 200, 60, "200 arrivals")
         intake.rescan_now()
         until(lambda: not intake.counts()["settling"])
         assert intake.found_by_rescan == 0
@@ -165,7 +165,7 @@ def test_unfinished_and_foreign_files_are_never_sent(desk, inbox, elsewhere, run
     held.write(pic(seed=5))
     held.flush()
     with running(inbox, timings=QUICKLY) as intake:
-        until(lambda: intake.counts() == {"settling": 0, "incomplete": 6, "ignored": 5}, 10, "all judged")
+        until(lambda: intake.counts() == {"settling": 0, "incomplete": 6, "ignored": 5}, 60, "all judged")
         shown = {file.path: file for file in intake.unready()}
         assert {path for path, file in shown.items() if file.state == "incomplete"} == {
             *("half.jpeg", "half.png", "half.webp", "half.bmp", "reserved.jpg", "held.jpg")

@@ -162,7 +162,7 @@ def test_a_real_overflow_is_told(heard, inbox, watching, until):
             path = inbox / f"{number}"
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
             os.unlink(path)
-    until(lambda: heard.overflows, 20)
+    until(lambda: heard.overflows)
     heard.clear()
     (inbox / "after.jpg").write_bytes(b"x")
     until(lambda: "after.jpg" in heard.paths())

@@ -70,10 +70,10 @@ def picture_of():
 
 @pytest.fixture
 def until():
-    """Wait for a condition, 10 seconds at most."""
+    """Wait for a condition, 60 seconds at most."""
 
     def _until(condition):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline, "the condition did not come true"
             time.sleep(0.005)

@@ -117,6 +117,19 @@ def test_latency_is_served_side_by_side(post):
         assert sandbox.requests[-1].seconds < 2.0
 
 
+def test_a_new_latency_counts_for_those_who_wait(post, until):
+    """Images that would take an hour are answered when they need not wait any more; until then nothing is charged."""
+    with Sandbox(latency=3600) as sandbox, ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(post, sandbox) for _ in range(3)]
+        until(lambda: sandbox.working == 3)
+        assert sandbox.charged == 0
+        sandbox.set(retry_after=1)
+        assert sandbox.working == 3, "another setting lets nobody go"
+        sandbox.latency = 0
+        assert {one.result(timeout=30).status_code for one in running} == {200}
+        assert (sandbox.working, sandbox.charged) == (0, 3)
+
+
 def test_usage_is_answered_while_images_wait(post, until):
     """The loop stays alive under work."""
     with Sandbox(latency=5) as sandbox, ThreadPoolExecutor(4) as pool:

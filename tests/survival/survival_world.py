@@ -52,7 +52,7 @@ def cut_out(photo, **options):
     return render(open_picture(io.BytesIO(photo)), wish)
 
 
-def until(condition, seconds=20.0, what=""):
+def until(condition, seconds=60.0, what=""):
     """Wait until ``condition`` gives something true, and give it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -153,7 +153,7 @@ class World:
         self.end(process)
         assert process.exitcode == -signal.SIGKILL, f"it was not killed at {step}, it ended with {process.exitcode}"
 
-    def end(self, process, seconds=30):
+    def end(self, process, seconds=60):
         """Wait for the end of a process and give its exit code."""
         process.join(seconds)
         assert process.exitcode is not None, f"it did not end within {seconds} s\n{self.tail()}"

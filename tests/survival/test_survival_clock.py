@@ -60,7 +60,7 @@ def test_set_while_jobs_wait(world, clock, jump):
     until(lambda: world.events("clock.jumped"), what=world.tail)
     world.put("new.png")
     world.sandbox.clear_faults()
-    until(lambda: world.states()["done"] == 5, 15, what=world.tail)
+    until(lambda: world.states()["done"] == 5, what=world.tail)
     assert clock.stop(daemon) == 0
     world.check_sources()
     world.check_outputs()
@@ -79,7 +79,7 @@ def test_set_while_everything_is_held(world, clock, jump):
     until(lambda: world.events("clock.jumped"), what=world.tail)
     assert world.sandbox.charged == 2
     world.sandbox.top_up(10)
-    until(lambda: world.states()["done"] == 4, 15, what=world.tail)
+    until(lambda: world.states()["done"] == 4, what=world.tail)
     assert clock.stop(daemon) == 0
     world.check_outputs()
     assert world.sandbox.charged == world.check_ledger().charged == 4
@@ -97,7 +97,7 @@ def test_set_back_while_the_daemon_is_dead(world, clock):
     clock.set(0)
     world.sandbox.clear_faults()
     daemon = clock.start()
-    until(lambda: world.states()["done"] == 1, 15, what=world.tail)
+    until(lambda: world.states()["done"] == 1, what=world.tail)
     assert clock.stop(daemon) == 0
     assert world.sandbox.charged == 1
 

@@ -63,17 +63,21 @@ def test_the_service_is_down(world, held):
 def test_the_service_goes_down_in_the_middle(world, held):
     """A service that goes down while photos are on their way holds everything, and eats no attempts."""
     world.write_config(workers=2, retry={"base_delay": 0.05, "max_delay": 0.1, "max_attempts": 2})
-    world.sandbox.latency = 0.2
     daemon = world.start(hurry=HURRY)
-    for number in range(8):
+    for number in range(2):
         world.put(f"{number}.png")
-    until(lambda: world.states()["done"] >= 2, what=world.tail)
+    until(lambda: world.states()["done"] == 2, what=world.tail)
+    world.sandbox.latency = 3600
+    for number in range(2, 8):
+        world.put(f"{number}.png")
+    until(lambda: world.sandbox.working == 2, what=world.tail)
     world.sandbox.stop()
     until(world.holds, what=world.tail)
     for _ in range(3):  # several looks at a service that is still down
         before = world.holds()[0].next_check
         until(lambda before=before: world.holds() and world.holds()[0].next_check > before, what=world.tail)
     assert not world.states()["failed"]
+    world.sandbox.latency = 0.0
     world.sandbox.start()
     until(lambda: world.states()["done"] == 8, what=world.tail)
     until(lambda: not world.holds())
@@ -152,18 +156,18 @@ def test_the_credits_are_used_up(make_world, answer):
 def test_the_reserve_over_a_kill(make_world):
     """What a killed daemon had sent counts against the credits, though the service has not counted it yet."""
     world = make_world(credits=10)
-    world.write_config(workers=4, credits={"reserve": 5}, api={"read_timeout": 2})
-    world.sandbox.latency = 1.0
+    world.write_config(workers=4, credits={"reserve": 5}, api={"read_timeout": 100})
+    world.sandbox.latency = 3600
     for number in range(10):
         world.put(f"{number}.png")
     daemon = world.start()
-    until(lambda: world.sandbox.in_flight == 4, what=world.tail)
+    until(lambda: world.sandbox.working == 4, what=world.tail)
     world.kill(daemon)
     daemon = world.start(hurry=HURRY)
-    until(lambda: world.hold("credits"), what=world.tail)
-    until(lambda: world.sandbox.in_flight == 0)
-    assert world.sandbox.credits_left == 5
+    until(lambda: world.sandbox.working == 5, what=world.tail)
     world.sandbox.latency = 0.0
+    until(lambda: world.hold("credits"), what=world.tail)
+    assert (world.sandbox.in_flight, world.sandbox.credits_left) == (0, 5)
     world.sandbox.top_up(20)
     until(lambda: world.states()["done"] == 10, what=world.tail)
     assert world.stop(daemon) == 0

@@ -101,20 +101,20 @@ def test_one_of_many_is_in_the_middle(world, step):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_requests_are_in_flight(world, workers):
     """Killed while the service works on photos, exactly these may be paid twice, and are counted as such."""
-    world.write_config(workers=workers)
-    world.sandbox.latency = 0.4
+    world.write_config(workers=workers, api={"read_timeout": 100})
+    world.sandbox.latency = 3600
     for number in range(4):
         world.put(f"{number}.png")
     daemon = world.start()
-    until(lambda: world.sandbox.in_flight == workers)
+    until(lambda: world.sandbox.working == workers, what=world.tail)
     world.kill(daemon)
     world.check_sources()
     world.check_outputs(all_there=False)
 
     world.sandbox.latency = 0.0
+    until(lambda: world.sandbox.charged == workers)  # what nobody waits for any more is counted all the same
     assert world.drain() == 0, world.tail()
     at_rest(world)
-    until(lambda: world.sandbox.in_flight == 0)  # what nobody waits for any more is counted by the service all the same
     assert seen(world) == (4 + workers, 4, workers)
 
 
