@@ -198,6 +198,7 @@ class Daemon:
     def finish(self) -> None:
         """Take nothing in any more, let what is in flight finish, give the rest back."""
         self._stopping = True
+        self.dispatcher.halt()  # at once: to end intake may take a while
         grace = self.config.shutdown_grace
         flying = len(self.dispatcher.in_flight())
         notify(STOPPING=1, STATUS=f"stopping: up to {grace:g} s for {flying} photos in flight")

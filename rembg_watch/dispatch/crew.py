@@ -138,9 +138,13 @@ class Crew:
                 return f"{name} hangs: it has been at one step of one photo for {seconds:.0f} s"
         return None
 
-    def stop(self, grace: float) -> list[Job]:
-        """Begin no job any more, wait ``grace`` seconds for those in work, and give what is left: to be given back."""
+    def halt(self) -> None:
+        """Begin no job any more."""
         self._stopping = True
+
+    def stop(self, grace: float) -> list[Job]:
+        """Halt, wait ``grace`` seconds for the jobs in work, and give what is left: to be given back."""
+        self.halt()
         while True:  # claimed but not begun
             try:
                 self._local.get_nowait()

@@ -162,11 +162,16 @@ class Dispatcher:
         self._tidying.soon()
         self.wake()
 
-    def stop(self, grace: float) -> None:
-        """Claim nothing more, let what is in flight finish for ``grace`` seconds, then give the rest back."""
+    def halt(self) -> None:
+        """Claim and send nothing more from now on; what is in flight goes on."""
         self._stopping = True
         self._line.close()
+        self._crew.halt()
         self._rest.wake()
+
+    def stop(self, grace: float) -> None:
+        """Halt, let what is in flight finish for ``grace`` seconds, then give the rest back."""
+        self.halt()
         if self._thread.ident is not None:  # a start that failed also stops
             self._thread.join(10)
         rest = [*self._crew.stop(grace), *self._orphans]
@@ -189,12 +194,11 @@ class Dispatcher:
         """Say which loop has died, or has been at one thing far longer than that can take; None while all are well."""
         if self._stopping or self.fatal is not None or not self._started:
             return None
-        now, config = time.monotonic(), self._config()
         if not self._thread.is_alive():
             return "the dispatcher has died"
-        if (seconds := now - self.beat) > longest_turn(config):
+        if (seconds := time.monotonic() - self.beat) > longest_turn(self._config()):
             return f"the dispatcher hangs: it has been at one turn for {seconds:.0f} s"
-        return self._crew.unwell(lease_seconds(config))
+        return self._crew.unwell(lease_seconds(self._config()))
 
     def in_flight(self) -> list[tuple[Job, float]]:
         """Give the jobs whose photo is on its way to its answer, with the Unix time since when."""
@@ -208,7 +212,7 @@ class Dispatcher:
         """Give the pace that is in force, in requests a second; None while no limit is known."""
         return self._line.limit()
 
-    # -- the claiming thread
+    # -- for the claiming thread, and for the workers
 
     def _run(self) -> None:
         while not self._stopping:
@@ -284,8 +288,6 @@ class Dispatcher:
             if not self._stopping:
                 raise
             log.error("dispatch.give_back_failed", job=job.id, reason=error.message, hint="the next start does it")
-
-    # -- the workers
 
     def _work(self, job: Job) -> Report:
         return self._worker.run(job)

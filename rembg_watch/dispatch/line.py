@@ -42,13 +42,14 @@ class RequestLine:
         """
         with self._first:
             while True:
-                if self._stopping or not may_send():
+                if not may_send():
                     raise InterruptedError
                 with self._lock:  # held from the look to the wait: a place that is freed between would be missed
+                    if self._stopping:
+                        raise InterruptedError
                     if (wait := self._take()) <= 0:
                         break
-                    if not self._stopping:
-                        self._freed.wait(wait)
+                    self._freed.wait(wait)
         try:
             yield
         finally:

@@ -109,6 +109,26 @@ def test_what_is_in_flight_finishes(place, sandbox, run_daemon, number):
     assert sandbox.charged == 12
 
 
+def test_nothing_goes_out_while_the_watching_ends(place, sandbox, monkeypatch):
+    """To let go of a slow disk may take seconds: what stands in line is not sent meanwhile."""
+    place.settings["workers"] = 1
+    sandbox.latency = 3600
+    for index in range(3):
+        place.drop(f"{index}.jpg", photo(index))
+    with place.daemon() as daemon:
+        place.wait_until(lambda: sandbox.working == 1)
+        end = daemon.intake.stop
+
+        def slowly():
+            sandbox.latency = 0
+            place.wait_until(lambda: "done" in place.states().values())
+            end()
+
+        monkeypatch.setattr(daemon.intake, "stop", slowly)
+    assert len(sandbox.requests) == 1
+    assert sorted(place.states().values()) == ["done", "queued", "queued"]
+
+
 def test_what_does_not_finish_in_time_is_given_back(place, sandbox, run_daemon):
     """After ``shutdown_grace`` the daemon ends; the photo is possibly charged, and delivered after the next start."""
     place.settings["shutdown_grace"] = 0.3
