@@ -18,8 +18,8 @@ PNG = picture("PNG")
 
 
 def client(server, **kwargs):
-    kwargs.setdefault("read_timeout", 5.0)
-    kwargs.setdefault("connect_timeout", 5.0)
+    kwargs.setdefault("read_timeout", 60)
+    kwargs.setdefault("connect_timeout", 60)
     return RembgClient(KEY, url=server.url, usage_url=server.url, **kwargs)
 
 

@@ -27,7 +27,7 @@ def sandbox(running):
 
 @pytest.fixture
 def client(sandbox):
-    with RembgClient("test-key-0123", url=sandbox.url, usage_url=sandbox.usage_url, read_timeout=1.0) as one:
+    with RembgClient("test-key-0123", url=sandbox.url, usage_url=sandbox.usage_url, read_timeout=60) as one:
         yield one
 
 

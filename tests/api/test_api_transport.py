@@ -145,7 +145,7 @@ def test_connection_of_an_early_answer_is_not_used_again():
             connection.server.ended.wait(20)
         good(connection, number)
 
-    with RawServer(script) as server, client(server) as one:
+    with RawServer(script) as server, client(server, read_timeout=5) as one:
         with pytest.raises(TooFast):
             send(one, JPEG + bytes(30_000_000))
         assert send(one).status == 200

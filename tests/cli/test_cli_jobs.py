@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -253,7 +252,7 @@ def test_steering_under_load(place):
     assert place.steering.get(2).state is State.CANCELLED
 
 
-def test_listing_is_quick(place):
+def test_listing_loads_little(place):
     """The command itself costs little: neither requests nor rich nor Pillow's readers beyond the config's are loaded."""
     place.arrive(*(f"{number}.jpg" for number in range(50)))
     code = (
@@ -268,15 +267,6 @@ def test_listing_is_quick(place):
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "[]"
-    best = min(timed(place) for _ in range(5))
-    assert best < 1.5  # 0.3 s on an idle machine
-
-
-def timed(place):
-    began = time.perf_counter()
-    with place.spawn("jobs", "list") as process:
-        process.communicate(timeout=60)
-    return time.perf_counter() - began
 
 
 def test_a_limit_beyond_any_database_is_wrong_usage(place):

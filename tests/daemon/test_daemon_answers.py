@@ -47,7 +47,7 @@ def test_a_fault_of_the_service_is_tried_again(place, sandbox, impatient, fault)
     """The photo is delivered by a later attempt; what the server charged lies within the ledger's bounds."""
     server, possibly = RETRIED[fault]
     # Short where nothing comes; long enough elsewhere for the slowest machine.
-    place.settings["api"]["read_timeout"] = 1.5 if "stall" in fault else 5
+    place.settings["api"]["read_timeout"] = 4 if "stall" in fault else 60
     sandbox.set(slow_seconds=0.4)
     sandbox.next(fault)
     with place.daemon():

@@ -57,7 +57,7 @@ class Bench:
         self.profile = Profile("plain", Options(format="png"))
         self.folder = Folder(self.inbox, self.outbox, self.profile)
         self.config = Config(
-            api=ApiConfig(url=sandbox.url, usage_url=sandbox.usage_url, read_timeout=5),
+            api=ApiConfig(url=sandbox.url, usage_url=sandbox.usage_url, read_timeout=60),
             state_dir=self.state,
             workers=2,
             shutdown_grace=5,
@@ -68,7 +68,7 @@ class Bench:
             path=self.root / "config.yaml",
             key="any",
         )
-        self.client = RembgClient("any", url=sandbox.url, usage_url=sandbox.usage_url, read_timeout=5)
+        self.client = RembgClient("any", url=sandbox.url, usage_url=sandbox.usage_url, read_timeout=60)
         self.database = Database(self.state / "jobs.db")
         self.store = JobStore(self.database)
         self.outputs = Outputs(self.database)

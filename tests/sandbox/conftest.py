@@ -44,7 +44,7 @@ def sandbox():
 def post(photo):
     """Send one image the way any HTTP client would."""
 
-    def _post(sandbox, image=None, name="shoe.jpg", headers=None, timeout=10, **fields):
+    def _post(sandbox, image=None, name="shoe.jpg", headers=None, timeout=60, **fields):
         return requests.post(
             sandbox.url,
             headers={"x-api-key": "any"} if headers is None else headers,

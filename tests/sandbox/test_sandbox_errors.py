@@ -106,7 +106,7 @@ def test_50_mb_exactly_is_taken(sandbox, post, draw):
 def test_no_image_part(sandbox, body):
     """Whatever is sent in place of a form with an image, the answer says that the image is missing."""
     headers = {"x-api-key": "any", **body.pop("headers", {})}
-    answer = requests.post(sandbox.url, headers=headers, timeout=10, **body)
+    answer = requests.post(sandbox.url, headers=headers, timeout=60, **body)
     text = "No image file provided. Please include an 'image' field in your form data."
     assert (answer.status_code, answer.json()) == (400, {"error": text, "status": 400})
 
@@ -115,7 +115,7 @@ def test_empty_file_name(sandbox):
     """A form sent from a browser without a chosen file has an empty file name."""
     body = b'--x\r\nContent-Disposition: form-data; name="image"; filename=""\r\n\r\n\r\n--x--\r\n'
     headers = {"x-api-key": "any", "content-type": "multipart/form-data; boundary=x"}
-    answer = requests.post(sandbox.url, data=body, headers=headers, timeout=10)
+    answer = requests.post(sandbox.url, data=body, headers=headers, timeout=60)
     assert answer.status_code == 400
     assert answer.json()["error"] == "No file selected. Please choose an image file to upload."
 
@@ -220,7 +220,7 @@ def test_other_methods_and_paths_are_refused(sandbox):
         ("GET", sandbox.base_url + "/nothing", 404),
         ("GET", sandbox.base_url + "/_sandbox/nothing", 404),
     ):
-        answer = requests.request(method, url, timeout=10)
+        answer = requests.request(method, url, timeout=60)
         assert answer.status_code == answer.json()["status"] == status
         assert answer.json()["error"]
         assert status != 405 or answer.headers["allow"]
