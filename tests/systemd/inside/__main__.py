@@ -30,7 +30,7 @@ def main() -> None:
         *(BIN, "sandbox", "--port", API.rpartition(":")[2], "--credits", "100000", "--key", KEY),
     )
     installing.units_are_clean()
-    until(answers, 20)
+    until(answers)
     starting.refused_starts()
     starting.start_waits_for_ready()
     starting.key_stays_secret()

@@ -15,12 +15,12 @@ HUNG = ("worker", "dispatcher", "intake", "walk", "reload", "interpreter")
 
 
 def in_flight(count: int) -> bool:
-    return until(lambda: api()["in_flight"] >= count, 20)
+    return until(lambda: api()["working"] >= count)
 
 
 def stop_in_flight() -> None:
     """TimeoutStopSec is 3 s, what is in flight takes longer, and more photos wait."""
-    api("set", latency=5.0)
+    api("set", latency=7.0)
     before = api()["charged"]
     mine = shop.photos(7)
     shop.drop(mine, shop.FOLDERS[0])
@@ -35,7 +35,7 @@ def stop_in_flight() -> None:
     )
     api("set", latency=0.0)
     service.start()
-    check("the rest is done after the next start", until(lambda: shop.delivered(mine), 20), service.status())
+    check("the rest is done after the next start", until(lambda: shop.delivered(mine)), service.status())
     check("none was paid twice", api()["charged"] - before == 7, api()["charged"] - before)
 
 
@@ -43,7 +43,7 @@ def stop_that_is_cut_short() -> None:
     """What is in flight takes longer than shutdown_grace allows."""
     shop.config("config", shop.FOLDERS, shutdown_grace=1)
     must("systemctl", "reload", "rembg-watch")
-    api("set", latency=6.0)
+    api("set", latency=600.0)
     before, possible = api()["charged"], _possible()
     mine = shop.photos(3)
     shop.drop(mine, shop.FOLDERS[0])
@@ -51,8 +51,10 @@ def stop_that_is_cut_short() -> None:
     took = service.stop()
     api("set", latency=0.0)
     service.start()
-    well = until(lambda: shop.delivered(mine), 20)
-    check("a stop beyond shutdown_grace ends in time, and nothing is lost", well and took < 5, (took, service.status()))
+    well = until(lambda: shop.delivered(mine))
+    check(
+        "a stop beyond shutdown_grace ends in time, and nothing is lost", well and took < 30, (took, service.status())
+    )
     _told_as_possible(api()["charged"] - before - 3, _possible() - possible)
     shop.config("config", shop.FOLDERS)
     must("systemctl", "reload", "rembg-watch")
@@ -62,7 +64,7 @@ def stop_that_hangs() -> None:
     """The process never ends by itself, and is killed after TimeoutStopSec with photos in flight."""
     unit, folders = _hanging("stop")
     service.start(unit)
-    api("set", latency=8.0)
+    api("set", latency=600.0)
     before, possible = api()["charged"], _possible("stop")
     mine = shop.photos(3)
     shop.drop(mine, folders[0])
@@ -72,7 +74,7 @@ def stop_that_hangs() -> None:
     check("a stop that hangs is ended after TimeoutStopSec", killed_ == ("timeout", True), (killed_, took))
     api("set", latency=0.0)
     service.start(unit)
-    check("and nothing is lost by that", until(lambda: shop.delivered(mine, folders[1]), 20), service.status(unit))
+    check("and nothing is lost by that", until(lambda: shop.delivered(mine, folders[1])), service.status(unit))
     _told_as_possible(api()["charged"] - before - 3, _possible("stop") - possible)
     service.stop(unit)
 
@@ -105,26 +107,26 @@ def _hanging(part: str) -> tuple[str, tuple[str, str]]:
 
 
 def killed() -> None:
-    api("set", latency=2.0)
+    api("set", latency=600.0)
     mine = shop.photos(6)
     number, restarts = service.pid(), int(service.show("NRestarts"))
     shop.drop(mine, shop.FOLDERS[0])
     in_flight(4)
     os.kill(number, signal.SIGKILL)
     api("set", latency=0.0)
-    again = until(lambda: service.pid() not in {0, number} and int(service.show("NRestarts")) > restarts, 10)
+    again = until(lambda: service.pid() not in {0, number} and int(service.show("NRestarts")) > restarts)
     check("kill -9: it is restarted", again, service.show("ActiveState"))
-    check("kill -9: work goes on, nothing is lost", until(lambda: shop.delivered(mine), 20), service.status())
+    check("kill -9: work goes on, nothing is lost", until(lambda: shop.delivered(mine)), service.status())
 
 
 def frozen() -> None:
     number = service.pid()
     os.kill(number, signal.SIGSTOP)
-    again = until(lambda: service.pid() not in {0, number} and service.show("ActiveState") == "active", 20)
+    again = until(lambda: service.pid() not in {0, number} and service.show("ActiveState") == "active")
     check("kill -STOP: the watchdog ends it, and it is restarted", again and "Watchdog timeout" in service.journal())
     mine = shop.photos(1)
     shop.drop(mine, shop.FOLDERS[0])
-    check("kill -STOP: work goes on", until(lambda: shop.delivered(mine), 15), service.status())
+    check("kill -STOP: work goes on", until(lambda: shop.delivered(mine)), service.status())
 
 
 def hung_loops() -> None:
@@ -138,7 +140,7 @@ def hung_loops() -> None:
     must("systemctl", "kill", "-s", "HUP", "rembg-watch@reload")
     for part in HUNG:
         unit = f"rembg-watch@{part}"
-        again = until(lambda u=unit: int(service.show("NRestarts", u)) > 0, 40)
+        again = until(lambda u=unit: int(service.show("NRestarts", u)) > 0)
         said = service.journal(unit)
         check(
             f"{part} hangs: the watchdog hears nothing, and it is restarted", again and "Watchdog timeout" in said, said
@@ -148,17 +150,17 @@ def hung_loops() -> None:
                 f"{part} hangs: the journal says what hung, with the stacks",
                 "watchdog.unwell" in said and "File " in said,
             )
-        done = until(lambda p=part: shop.delivered([mine[p]], f"/srv/photos/{p}-out"), 25)
+        done = until(lambda p=part: shop.delivered([mine[p]], f"/srv/photos/{p}-out"))
         check(f"{part} hangs: the photo is delivered after that", done, service.status(unit))
     unit = "rembg-watch@observer"
     until(lambda: "intake.watcher_died" in service.journal(unit))
     shop.drop(shop.photos(1), "/srv/photos/observer-in")
-    done = until(lambda: len(shop.results_in("/srv/photos/observer-out")) == 2, 15)
+    done = until(lambda: len(shop.results_in("/srv/photos/observer-out")) == 2)
     said = service.journal(unit)
     alone = "intake.watcher_died" in said and service.show("NRestarts", unit) == "0"
     check("a dead observer alone is replaced without a restart", alone and done, said)
     unit = "rembg-watch@slow-start"
-    well = until(lambda: service.show("ActiveState", unit) == "active", 20) and service.show("NRestarts", unit) == "0"
+    well = until(lambda: service.show("ActiveState", unit) == "active") and service.show("NRestarts", unit) == "0"
     check("a first scan longer than TimeoutStartSec gets the time it needs", well, service.status(unit))
     run("systemctl", "stop", *(f"rembg-watch@{part}" for part in mine))
     service.drop_in("rembg-watch@", "60-hang", None)

@@ -34,7 +34,7 @@ def refused_starts() -> None:
 
 def _ends_there(why: str) -> None:
     unit = "rembg-watch-failed@rembg-watch.service.service"
-    until(lambda: "exit-code 78" in service.journal(unit), 5)
+    until(lambda: "exit-code 78" in service.journal(unit))
     check(f"{why}: OnFailure runs and knows why", "told of rembg-watch.service: exit-code 78" in service.journal(unit))
     state = (service.show("ActiveState"), service.show("NRestarts"))
     check(f"{why}: it is not restarted", state == ("failed", "0"), state)
@@ -46,7 +46,7 @@ def start_waits_for_ready() -> None:
         Path(f"/srv/photos/inbox/junk-{number:04}.jpg").write_bytes(b"")
     shop.config("config", shop.FOLDERS)
     run("systemctl", "start", "--no-block", "rembg-watch")
-    waited = until(lambda: service.show("ActiveState") == "activating", 5)
+    waited = until(lambda: service.show("ActiveState") == "activating")
     must("systemctl", "start", "rembg-watch")
     said = service.journal("rembg-watch", "--since", "-30s")
     order = [said.find(word) for word in ('"started"', "intake.first_scan_done", '"ready"')]
@@ -78,7 +78,7 @@ def key_stays_secret() -> None:
         check(f"{user} reads the key nowhere", KEY not in said, said)
     limits = Path(f"/proc/{number}/limits").read_text()
     check("no core dump can hold it", re.search(r"Max core file size\s+0\s+0", limits), limits)
-    known = until(lambda: "credits" in service.status() and "credits unknown" not in service.status(), 8)
+    known = until(lambda: "credits" in service.status() and "credits unknown" not in service.status())
     check("it is the key that the API takes", known and api()["usage_calls"], service.status())
 
 
@@ -94,7 +94,7 @@ def wrong_key_is_told() -> None:
     (ETC / "key").write_text("sk-mistyped-0123456789\n")
     service.stop()
     service.start()
-    said = until(lambda: re.match("held: .*key", service.status()), 8)
+    said = until(lambda: re.match("held: .*key", service.status()))
     well = service.show("ActiveState") == "active"
     check("a mistyped key: the status line says so before the first photo", said and well, service.status())
     (ETC / "key").write_text(right)

@@ -45,7 +45,7 @@ def must(*words: object, **how: Any) -> str:
     return result.stdout
 
 
-def until(condition: Callable[[], object], seconds: float = 15) -> bool:
+def until(condition: Callable[[], object], seconds: float = 45) -> bool:
     """Wait for something to become true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
