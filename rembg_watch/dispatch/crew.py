@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SPARE = 2
 """For so many requests in flight there is one more worker, who reads the next photo or delivers an answer."""
+EAR_SECONDS = 0.5
+"""The longest wait for a worker's end: a signal that comes right before a wait in the main thread is heard after it."""
 
 log = structlog.get_logger()
 
@@ -155,7 +157,8 @@ class Crew:
             self._local.put(None)
         deadline = time.monotonic() + grace
         for thread in workers:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            while thread.is_alive() and (left := deadline - time.monotonic()) > 0:
+                thread.join(min(left, EAR_SECONDS))
         with self._lock:
             return list(self._claimed.values())
 
