@@ -12,6 +12,7 @@ The order of the steps is what keeps the promises; ``Step`` names each point bet
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -32,7 +33,10 @@ from rembg_watch.jobs.model import State
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rembg_watch.dispatch.answer import Answer
+    from rembg_watch.dispatch.contents import Key
     from rembg_watch.dispatch.steps import Tools
     from rembg_watch.dispatch.target import Target
     from rembg_watch.jobs.model import Job
@@ -95,13 +99,10 @@ class Worker:
 
 def _line(passage: Passage) -> Report:
     """Read, check, send, verify, write, finish: the whole way of one image."""
-    tools, job, folder, profile = passage.tools, passage.job, passage.folder, passage.profile
+    tools, job, profile = passage.tools, passage.job, passage.profile
     options = profile.options
-    if job.result_hash is not None:  # what is paid for is delivered as it was asked for, whatever the profile says now
-        if report := deliver_kept(passage):
-            return report
-        tools.store.forget_answer(job)
-        raise InterruptedError  # claimed as one that is only delivered: to be sent, it needs a permit
+    if job.result_hash is not None:
+        return _alone(passage, (job.content_hash or "", job.fingerprint), partial(_kept, passage))
     if job.fingerprint != options.fingerprint or job.profile != profile.name:
         tools.store.use_profile(job, options.fingerprint, profile.name)
     try:
@@ -113,21 +114,40 @@ def _line(passage: Passage) -> Report:
     with opened as photo:
         content_hash = photo.hash()
         tools.at(Step.READ)
-        key = (content_hash, options.fingerprint)
-        if not tools.contents.begin(key, job):
-            return Report(Ended.PARKED, fingerprint=options.fingerprint)
-        try:
-            names = names_for(job, folder, profile, content_hash, tools.clock())
-            with tools.targets.reserve(job, str(folder.outbox), names) as target:
-                if report := found(passage, photo, target, content_hash):
-                    return report
-                if not job.forced and (report := reuse(passage, target, content_hash)):
-                    return report
-                answer = _send(passage, photo, target, content_hash)
-                return deliver(passage, answer, target, content_hash)
-        finally:
-            for parked in tools.contents.end(key):
-                tools.unpark(parked)
+        return _alone(passage, (content_hash, options.fingerprint), partial(_get, passage, photo, content_hash))
+
+
+def _alone(passage: Passage, key: Key, work: Callable[[], Report]) -> Report:
+    """Do the work while nobody else has the same bytes at hand; where somebody has, the job is parked for so long."""
+    contents = passage.tools.contents
+    if not contents.begin(key, passage.job):
+        return Report(Ended.PARKED, fingerprint=key[1])
+    try:
+        return work()
+    finally:
+        for parked in contents.end(key):
+            passage.tools.unpark(parked)
+
+
+def _kept(passage: Passage) -> Report:
+    """Deliver what is paid for as it was asked for, whatever the profile says now."""
+    if report := deliver_kept(passage):
+        return report
+    passage.tools.store.forget_answer(passage.job)
+    raise InterruptedError  # claimed as one that is only delivered: to be sent, it needs a permit
+
+
+def _get(passage: Passage, photo: Photo, content_hash: str) -> Report:
+    """Find a result that is paid for, or pay for one, and deliver it."""
+    tools, job, folder = passage.tools, passage.job, passage.folder
+    names = names_for(job, folder, passage.profile, content_hash, tools.clock())
+    with tools.targets.reserve(job, str(folder.outbox), names) as target:
+        if report := found(passage, photo, target, content_hash):
+            return report
+        if not job.forced and (report := reuse(passage, target, content_hash)):
+            return report
+        answer = _send(passage, photo, target, content_hash)
+        return deliver(passage, answer, target, content_hash)
 
 
 def _send(passage: Passage, photo: Photo, target: Target, content_hash: str) -> Answer:

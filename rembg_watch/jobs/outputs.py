@@ -49,15 +49,19 @@ class Outputs:
     def with_content(self, content_hash: str, fingerprint: str) -> list[Output]:
         """Give the results of the same bytes with the same options, newest first; at most 20.
 
-        Behind them come paid answers that wait for their delivery, as for room in their outbox, with where they stand.
+        Behind them come paid answers that wait for their delivery, as for room in their outbox, with where they stand:
+        those of queued jobs, and of jobs that were claimed to be delivered.
         """
+        kept = (
+            " UNION ALL SELECT temp, id, folder, iif(dir = '', name, dir || '/' || name), content_hash, fingerprint,"
+            " result_hash, result_size, updated_at FROM jobs INDEXED BY {} WHERE state = '{}'"
+            " AND result_hash IS NOT NULL AND content_hash = ? AND fingerprint = ? AND temp IS NOT NULL"
+        )
+        waiting = kept.format("jobs_kept", "queued") + kept.format("jobs_state", "running")
         rows = self._db.read(
             f"SELECT * FROM (SELECT {_COLUMNS} FROM outputs WHERE content_hash = ? AND fingerprint = ?"
-            " ORDER BY rowid DESC LIMIT 20) UNION ALL SELECT temp, id, folder, iif(dir = '', name, dir || '/' || name),"
-            " content_hash, fingerprint, result_hash, result_size, updated_at FROM jobs INDEXED BY jobs_kept"
-            " WHERE state = 'queued' AND result_hash IS NOT NULL AND content_hash = ? AND fingerprint = ?"
-            " AND temp IS NOT NULL",
-            (content_hash, fingerprint) * 2,
+            f" ORDER BY rowid DESC LIMIT 20){waiting}",
+            (content_hash, fingerprint) * 3,
         )
         return [_output(row) for row in rows]
 
