@@ -72,6 +72,10 @@ class Folder:
         """Say whether ``include`` and ``exclude`` let a file in, by its path relative to the inbox."""
         return self._included(relpath) and not self._excluded(relpath)
 
+    def takes(self, relpath: str) -> bool:
+        """Say whether a file's place and name make it a photo of this folder; its content is not looked at."""
+        return (self.recursive or "/" not in relpath) and self.accepts(relpath)
+
 
 @dataclass(frozen=True)
 class Config:
