@@ -118,10 +118,11 @@ class Connection:
         self._file.close()
         self.socket.close()
 
-    def drip(self, data: bytes, pause: float) -> None:
-        """Send byte by byte until the client is gone."""
+    def drip(self, data: bytes, pause: float, times: list[float]) -> None:
+        """Send byte by byte until the client is gone; ``times`` gets the monotonic time of each."""
         for byte in data:
             self.send(bytes([byte]))
+            times.append(time.monotonic())
             if self.server.ended.wait(pause):
                 return
 

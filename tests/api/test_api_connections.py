@@ -95,7 +95,7 @@ def test_connection_that_changed_its_protocol_is_not_used_again():
         if number == 1:
             connection.read_request()
             connection.send(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
-            connection.server.ended.wait(20)
+            connection.server.ended.wait()
         good(connection, number)
 
     with RawServer(script) as server, client(server) as one:
@@ -113,7 +113,7 @@ def test_close_closes():
         connection.read_request()
         if number == 1:
             under_way.set()
-            assert closed.wait(10)
+            assert closed.wait(60)
             connection.answer(PNG)
         else:
             connection.answer(PNG)
@@ -125,10 +125,10 @@ def test_close_closes():
     with RawServer(script) as server, client(server) as one:
         thread = threading.Thread(target=lambda: results.append(send(one).status))
         thread.start()
-        assert under_way.wait(10)
+        assert under_way.wait(60)
         send(one)
         one.close()
-        assert hung_up.wait(10)
+        assert hung_up.wait(60)
         closed.set()
         thread.join()
     assert results == [200]

@@ -62,6 +62,7 @@ def test_usage_faults(sandbox, kind):
             client.membership_usage(billing_cycle=True)
         assert caught.value.verdict.charge is Charge.NOT_CHARGED
         assert kind != "html" or caught.value.verdict.code == "proxy-page"
+        client._read_timeout = 60
         assert client.membership_usage(billing_cycle=True).available == sandbox.credits_left
 
 
