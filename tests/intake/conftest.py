@@ -18,6 +18,7 @@ from PIL import Image
 from rembg_watch.api.options import Options
 from rembg_watch.config.model import Folder, Profile
 from rembg_watch.intake.intake import Intake
+from rembg_watch.jobs.arrivals import Accepted
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.store import JobStore
 
@@ -35,28 +36,36 @@ def picture(kind="JPEG", seed=0, side=48):
 def eventually(condition, seconds=60.0, what=""):
     """Wait until ``condition`` gives something true, and give it."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while True:
         if result := condition():
             return result
+        if time.monotonic() > end:
+            pytest.fail(f"not within {seconds} s: {what or condition}")
         time.sleep(0.005)
-    pytest.fail(f"not within {seconds} s: {what or condition}")
 
 
 class Desk:
-    """Takes arrivals to a real job table and remembers them with the time."""
+    """Takes arrivals to a real job table and remembers those that it did not know, with the time.
+
+    The others are ``again``: where a thread was held up, a hint of a file may come after the file was handed over.
+    """
 
     def __init__(self, database):
         self.store = JobStore(database)
         self.arrivals = []
+        self.again = []
         self.times = {}
         self.outcomes = Counter()
         self.came = threading.Event()
 
     def take(self, arrivals):
         for arrival, outcome in zip(arrivals, self.store.enqueue(arrivals, time.time()), strict=True):
-            self.arrivals.append(arrival)
             self.outcomes[outcome.value] += 1
+            if outcome is Accepted.KNOWN:
+                self.again.append(arrival.path)
+                continue
             self.times[arrival.path] = time.monotonic()
+            self.arrivals.append(arrival)
         self.came.set()
 
     @property
@@ -117,10 +126,10 @@ def running(desk, folder_for):
         intake.start()
         try:
             if wait:
-                assert intake.first_scan_done.wait(20)
+                assert intake.first_scan_done.wait(60)
             yield intake
         finally:
-            intake.stop()
+            intake.stop(60)
 
     return run
 
