@@ -35,7 +35,7 @@ def run_limited(script, place):
     """For the test: run a script beside this file in its namespace; gives how it ended."""
     inside = Path(__file__).with_name(script)
     command = ["unshare", "--user", "--map-root-user", sys.executable, str(inside), str(place)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     if done.returncode == NOT_SETTABLE or "unshare" in done.stderr:
         pytest.skip(f"no user namespace with a limit of its own: {done.stderr.strip()}")
     return done

@@ -24,14 +24,15 @@ def main(place: Path) -> int:
     folder = Folder(inbox, place / "outbox", Profile("plain", Options()))
     intake = Intake([folder], Nothing(), lambda _: None)
     intake.start()
-    intake.first_scan_done.wait(10)
+    intake.first_scan_done.wait(40)
     print(intake.roots()[0].mode.value, intake.roots()[0].message)  # noqa: T201
     limit_watches(20)
     intake.replace_folders([folder])
-    end = time.monotonic() + 15
-    while time.monotonic() < end and intake.roots()[0].mode is not Mode.EVENTS:
-        time.sleep(0.05)
+    end = time.monotonic() + 40
     root = intake.roots()[0]
+    while time.monotonic() < end and (root.mode is not Mode.EVENTS or root.message):
+        time.sleep(0.05)
+        root = intake.roots()[0]
     intake.stop()
     print(root.mode.value, root.message)  # noqa: T201
     return 0 if root.mode is Mode.EVENTS and not root.message else 1
