@@ -24,7 +24,7 @@ def test_a_ring_ends_the_wait():
     bell = Bell()
     ringer = threading.Timer(0.05, bell.ring)
     ringer.start()
-    assert bell.wait(20)
+    assert bell.wait(60)
     ringer.join()
 
 
@@ -33,7 +33,7 @@ def test_no_ring_is_lost_and_none_counts_twice():
     bell = Bell()
     for _ in range(1000):
         bell.ring()
-    assert bell.wait(20)
+    assert bell.wait(60)
     assert sleeps_on(bell)
 
 
@@ -54,10 +54,10 @@ def test_it_rings_when_a_folder_or_one_above_it_goes_away(tmp_path):
     (folder / "other").rmdir()
     assert sleeps_on(bell)
     (tmp_path / "a").rename(tmp_path / "c")
-    assert bell.wait(20)
+    assert bell.wait(60)
     (tmp_path / "c/b/inbox/photo.jpg").unlink()
     (tmp_path / "c/b/inbox").rmdir()
-    assert bell.wait(20)
+    assert bell.wait(60)
     assert sleeps_on(bell)
     assert not bell.heed(str(folder))
 
@@ -74,4 +74,4 @@ def test_a_bell_leaves_nothing_open():
     assert len(os.listdir("/proc/self/fd")) > len(before)
     del ring
     gc.collect()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before

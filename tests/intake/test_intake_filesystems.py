@@ -42,10 +42,10 @@ def test_local_filesystems_are_known(kind):
     assert not Mount(1, "/", kind).is_network
 
 
-def test_the_real_table_is_read(tmp_path):
+def test_the_real_table_is_read(tmp_path, until):
     """The machine's own table names a mount for every path, and does not change by itself."""
     with MountTable() as table:
         mount = mount_of(os.path.realpath(tmp_path), table.read())
         assert mount is not None
         assert tmp_path.is_relative_to(mount.point)
-        assert not table.changed()
+        until(lambda: not table.changed())  # others on this machine may mount something once and again

@@ -33,16 +33,17 @@ def test_a_new_config_counts_at_once(desk, tmp_path, running, folder_for, move_i
     first, second = tmp_path.resolve() / "first", tmp_path.resolve() / "second"
     for place in (first, second):
         place.mkdir()
-    busy, done = threading.Event(), threading.Event()
+    busy, held, done = threading.Event(), threading.Event(), threading.Event()
 
     def hold_up():
         if busy.is_set() and threading.current_thread().name == "intake-patrol":
-            done.wait(60)
+            held.set()
+            done.wait(100)
 
     # With a missing inbox every round of the walk is told.
     with running(first, second, tmp_path / "nowhere", on_turn=hold_up, rounds=BRISK) as intake:
         busy.set()
-        until(lambda: intake.silence > 0.2)
+        until(held.is_set)
         intake.replace_folders([folder_for(second, priority=7)])
         move_in(pic(), first / "a.jpg")
         move_in(pic(seed=1), second / "b.jpg")

@@ -59,10 +59,17 @@ def test_a_drain_hands_over_what_is_finished_and_tells_the_rest(desk, mixed, fol
 
 def test_a_drain_waits_for_a_writer_but_not_for_ever(desk, inbox, folder_for, pic):
     """A file that stays open for writing is left with the reason after the patience."""
+    now = [1000.0]
+
+    def sleep(seconds):
+        now[0] += seconds
+
     with (inbox / "photo.jpg").open("wb") as file:
         file.write(pic())
         file.flush()
-        drained = drain_folders([folder_for(inbox)], desk.store, desk.take, timings=QUICKLY, patience=2)
+        drained = drain_folders(
+            [folder_for(inbox)], desk.store, desk.take, timings=Timings(), patience=2, clock=lambda: now[0], sleep=sleep
+        )
     assert desk.arrivals == []
     assert "writing" in drained.left[0].reason
 
@@ -123,7 +130,7 @@ def test_a_survey_sees_what_would_be_adopted_and_what_is_fresh(desk, inbox, tmp_
     old = Timings(settle=0.0)
     files = told([folder_for(inbox)], desk.store, adopt=lambda *_: "/outbox/a.webp", timings=old)
     assert files["a.jpg"].verdict is Verdict.KNOWN
-    assert told([folder_for(inbox, settle=60.0)], desk.store)["a.jpg"].verdict is Verdict.SETTLING
+    assert told([folder_for(inbox, settle=3600.0)], desk.store)["a.jpg"].verdict is Verdict.SETTLING
     assert told([folder_for(tmp_path / "nowhere")], desk.store)[""].verdict is Verdict.UNREADABLE
 
 
