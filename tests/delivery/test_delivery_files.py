@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
 import unicodedata
@@ -129,6 +130,7 @@ def test_killed_at_any_step_the_output_is_whole_or_absent(tmp_path, killed_at, r
 
 def test_no_descriptor_is_left_open(tmp_path):
     """Delivered, discarded, refused: every way closes what it opened."""
+    gc.collect()  # what other tests left open may else be closed in the midst
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         put(tmp_path, "a/b.webp", replace=True)
@@ -140,7 +142,7 @@ def test_no_descriptor_is_left_open(tmp_path):
             delivery.copy_result(str(tmp_path / "a/b.webp"), str(tmp_path), "c.webp", "t2", "0" * 64)
         delivery.sweep_temps(str(tmp_path))
         delivery.writable(str(tmp_path))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_the_sweep_takes_what_a_crash_left_and_nothing_else(tmp_path):
