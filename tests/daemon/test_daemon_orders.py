@@ -11,9 +11,9 @@ from daemon_photos import corner_of, number_in, photo
 
 def test_pause_and_resume_survive_a_restart(place, sandbox):
     """While paused nothing is sent though photos are taken in; a restart does not end it, ``resume`` does."""
-    with place.daemon():
+    with place.daemon() as daemon:
         place.cli("pause", "--reason", "stocktaking")
-        place.wait_until(lambda: ("all", "pause") in place.holds())
+        place.wait_until(lambda: daemon.holds.has("all", "pause"))
         place.drop("a.jpg", photo(121))
         place.wait_until(lambda: place.states() == {"a.jpg": "queued"})
     with place.daemon():
@@ -110,6 +110,7 @@ def test_jobs_can_be_retried_and_cancelled_from_outside(place, sandbox, run_daem
     place.settled(1)
     assert place.outputs() == ["a.png"]
     place.cli("pause")
+    place.wait_until(lambda: daemon.events("paused"))
     place.drop("b.jpg", photo(175))
     place.wait_until(lambda: place.states().get("b.jpg") == "queued")
     place.cli("jobs", "cancel", str(place.jobs()["b.jpg"].id))

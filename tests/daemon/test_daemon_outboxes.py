@@ -45,7 +45,7 @@ def test_a_read_only_outbox_is_held(place, sandbox, impatient, tmpfs):
         assert sandbox.charged == 2
         subprocess.run(["mount", "-o", "remount,rw", place.outbox], check=True)
         place.settled(3)
-        assert not place.holds()
+        place.wait_until(lambda: not place.holds())
     assert number_in(place.outbox / "b.png") == 1
     assert place.ledger() == (3, 0)
 
@@ -182,9 +182,9 @@ def test_what_was_to_be_deleted_and_is_to_stay_by_now_stays(place, sandbox, monk
         place.settled(1)
         place.folder["on_success"] = "keep"
         place.reload(daemon)
-        monkeypatch.undo()
         daemon.dispatcher.tidy_now()
         place.wait_until(lambda: not daemon.store.untidy())
+        monkeypatch.undo()
         assert source.exists()
         daemon.intake.rescan_now()
         place.drop("b.jpg", photo(25))

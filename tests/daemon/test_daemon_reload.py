@@ -54,7 +54,7 @@ def test_a_folder_with_another_profile_does_not_wait_for_the_one_it_had(place, s
         place.folder["profile"] = "good"
         place.reload(daemon)
         place.settled(4)
-        assert not place.holds()
+        place.wait_until(lambda: not place.holds())
     assert set(place.states().values()) == {"done"}
 
 
@@ -97,7 +97,7 @@ def test_a_photo_in_the_line_is_not_sent_as_the_config_was_before(place, sandbox
         place.drop("c.jpg", photo(3), other)
         place.wait_until(lambda: place.states().get("c.jpg") == "done")
         if change == "removed":
-            assert place.states()["b.jpg"] == "queued"
+            place.wait_until(lambda: place.states()["b.jpg"] == "queued")
             assert len(sandbox.requests) == 2
         else:
             place.settled(3)
@@ -109,7 +109,7 @@ def test_a_photo_in_the_line_is_not_sent_as_the_config_was_before(place, sandbox
 
 
 @pytest.mark.parametrize("limit", ["daily_limit", "reserve", "folder"])
-def test_a_lower_limit_counts_for_photos_that_were_claimed_by_the_one_before(place, sandbox, limit):
+def test_a_lower_limit_counts_for_photos_that_were_claimed_by_the_one_before(place, sandbox, one_day, limit):
     """Whether they wait for a worker or for their turn: none of them goes out any more."""
     place.settings["workers"] = 1
     sandbox.set_credits(20)
@@ -153,7 +153,7 @@ def test_the_first_photo_of_a_folder_that_is_just_taken_out_is_left_alone(place,
         version = Version(status.st_size, status.st_mtime_ns)
         profile = daemon.config.folders[0].profile
         daemon.take_in([Arrival(str(other), "late.jpg", version, profile.options.fingerprint, profile.name)])
-        place.wait_until(lambda: Step.CLAIMED in steps)
+        place.wait_until(lambda: str(other) in daemon.dispatcher._claims._unknown)
         for number in range(3):  # one after the other: many turns of the dispatcher
             place.drop(f"{number}.jpg", photo(number))
             place.wait_until(lambda n=number: place.states().get(f"{n}.jpg") == "done")

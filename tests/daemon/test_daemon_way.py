@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
 from daemon_photos import corner_of, form_of, number_in, photo, size_of
 
 
@@ -19,6 +20,7 @@ def _slowly(path, data, pieces=4, pause=0.08):
             time.sleep(pause)
 
 
+@pytest.mark.timeout(240)
 def test_two_hundred_images_by_every_kind_of_producer(place, sandbox, run_daemon):  # noqa: PLR0915 - one story
     """200 mixed images: each is delivered once, from its own source, with its folder's options, and paid once."""
     place.settings["profiles"] = {
@@ -80,7 +82,7 @@ def test_two_hundred_images_by_every_kind_of_producer(place, sandbox, run_daemon
         thread.join()
     place.wait_until(
         lambda: sum(state == "done" for state in place.states().values()) >= 200,
-        60,
+        150,
         lambda: {path: state for path, state in place.states().items() if state != "done"},
     )
     assert daemon.stop() == 0
