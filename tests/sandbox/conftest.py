@@ -58,6 +58,17 @@ def post(photo):
 
 
 @pytest.fixture
+def whole_request(photo):
+    """The bytes of one image's request, for a socket that then does what no HTTP client would."""
+    body = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n' + photo + b"\r\n--x--\r\n"
+    head = (
+        "POST /rmbg HTTP/1.1\r\nhost: x\r\nx-api-key: k\r\ncontent-type: multipart/form-data; boundary=x\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+@pytest.fixture
 def picture_of():
     def _picture(answer):
         assert answer.status_code == 200, answer.text
@@ -79,3 +90,9 @@ def until():
             time.sleep(0.005)
 
     return _until
+
+
+@pytest.fixture
+def within_a_day(until):
+    """What the test counts by the UTC day or month does not begin anew in its midst."""
+    until(lambda: time.time() % 86_400 < 86_400 - 40)

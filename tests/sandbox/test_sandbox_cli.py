@@ -31,13 +31,13 @@ def test_it_serves_and_ends_cleanly(photo, number):
         try:
             told = json.loads(process.stdout.readline())
             answer = requests.post(
-                told["url"], headers={"x-api-key": "k"}, files={"image": ("a.jpg", photo)}, timeout=20
+                told["url"], headers={"x-api-key": "k"}, files={"image": ("a.jpg", photo)}, timeout=60
             )
             assert answer.status_code == 200
-            assert requests.get(told["usage_url"], headers={"x-api-key": "k"}, timeout=20).json()["api_usage"] == 1
+            assert requests.get(told["usage_url"], headers={"x-api-key": "k"}, timeout=60).json()["api_usage"] == 1
         finally:
             process.send_signal(number)
-            _, log = process.communicate(timeout=20)
+            _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     noted = json.loads(log)
     assert (noted["status"], noted["filename"], noted["credits_left"]) == (200, "a.jpg", 6)
@@ -55,12 +55,12 @@ def test_it_prints_the_config_to_use(photo):
             config = yaml.safe_load(text[text.index("api:") : text.index("Ctrl+C")])["api"]
             assert set(config) == {"key", "url", "usage_url"}
             answer = requests.post(
-                config["url"], headers={"x-api-key": config["key"]}, files={"image": ("a.jpg", photo)}, timeout=20
+                config["url"], headers={"x-api-key": config["key"]}, files={"image": ("a.jpg", photo)}, timeout=60
             )
             assert answer.status_code == 500
         finally:
             process.terminate()
-            _, log = process.communicate(timeout=20)
+            _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert re.search(r"\b500  a\.jpg .*free .*fault: 500", log)
     assert len(log.splitlines()) == 1

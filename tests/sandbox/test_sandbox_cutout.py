@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 
 import pytest
@@ -132,4 +133,9 @@ def test_a_megapixel_is_quick():
         work()
         return time.thread_time() - start
 
-    assert min(spent(cut) for _ in range(3)) < min(spent(save) for _ in range(3))
+    cutting = saving = math.inf
+    for turn in range(12):  # by turns, as a machine may be slow for a while
+        cutting, saving = min(cutting, spent(cut)), min(saving, spent(save))
+        if turn >= 2 and cutting < saving:
+            break
+    assert cutting < saving

@@ -25,7 +25,7 @@ def test_what_was_sent_is_written_down(sandbox, post, photo):
     assert noted.fields == {"format": "png", "w": "20"}
     assert noted.headers["x-api-key"] == "any"
     assert before <= noted.at <= time.time()
-    assert 0 < noted.seconds < 10
+    assert 0 < noted.seconds < 60
     with pytest.raises(dataclasses.FrozenInstanceError):
         noted.status = 1
 
@@ -54,9 +54,9 @@ def test_it_leaves_no_thread_and_no_socket(post):
             with Sandbox() as sandbox:
                 assert session.get(sandbox.usage_url, headers={"x-api-key": "k"}, timeout=60).status_code == 200
                 post(sandbox)
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", sandbox.port), timeout=1)
+        socket.create_connection(("127.0.0.1", sandbox.port), timeout=60)
 
 
 def test_what_is_in_flight_when_it_goes_down_is_cut_off_and_free(post, until):
@@ -72,16 +72,11 @@ def test_what_is_in_flight_when_it_goes_down_is_cut_off_and_free(post, until):
 
 
 @pytest.mark.parametrize("kind", ["stall", "stall-body", "endless", "slow"])
-def test_it_goes_down_in_the_middle_of_any_fault(photo, until, kind):
+def test_it_goes_down_in_the_middle_of_any_fault(whole_request, until, kind):
     with Sandbox(slow_seconds=3600) as sandbox:
         sandbox.next(kind)
         with socket.create_connection(("127.0.0.1", sandbox.port), timeout=60) as raw:
-            part = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n' + photo
-            body = part + b"\r\n--x--\r\n"
-            raw.sendall(
-                b"POST /rmbg HTTP/1.1\r\nhost: x\r\nx-api-key: k\r\ncontent-type: multipart/form-data; boundary=x\r\n"
-                b"content-length: " + str(len(body)).encode() + b"\r\n\r\n" + body
-            )
+            raw.sendall(whole_request)
             until(lambda: bool(sandbox.requests))
             sandbox.stop()
 
@@ -94,11 +89,14 @@ def test_a_client_that_goes_away_in_mid_upload_is_not_charged(sandbox, until):
     assert [(one.status, one.charged) for one in sandbox.requests] == [(0, False)]
 
 
-def test_a_client_that_goes_away_while_it_waits_is_charged(photo, until):
+def test_a_client_that_goes_away_while_it_waits_is_charged(whole_request, until):
     """The work was done: that is how an answer gets lost."""
-    with Sandbox(latency=0.3) as sandbox:
-        with pytest.raises(requests.ReadTimeout):
-            requests.post(sandbox.url, headers={"x-api-key": "k"}, files={"image": ("a.jpg", photo)}, timeout=(5, 0.05))
+    with Sandbox(latency=3600) as sandbox:
+        with socket.create_connection(("127.0.0.1", sandbox.port), timeout=60) as raw:
+            raw.sendall(whole_request)
+            until(lambda: sandbox.working == 1)
+        until(lambda: not sandbox._run._server.server_state.connections)
+        sandbox.latency = 0
         until(lambda: sandbox.charged == 1)
 
 
