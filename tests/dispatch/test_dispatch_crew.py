@@ -20,8 +20,9 @@ class Works:
         self.crew = Crew(self._run, lambda *_: None, lambda: None, time.time)
 
     def _run(self, _job):
-        gate = self.gates[threading.current_thread().name] = threading.Event()
-        assert gate.wait(20)
+        # By thread, not by name: one that begins anew may have the name of one that has not ended yet.
+        gate = self.gates[threading.current_thread()] = threading.Event()
+        assert gate.wait(60)
         return Report(Ended.DONE)
 
     def give(self, *numbers):
@@ -47,14 +48,15 @@ def test_the_end_waits_for_every_worker_that_is_left(works, wait_until, in_threa
     works.give(1, 2)
     wait_until(lambda: len(works.gates) == 2)
     crew.resize(1)
-    works.gates.pop(f"worker-{first}").set()  # and is the one that ends
+    (one,) = (thread for thread in works.gates if thread.name == f"worker-{first}")
+    works.gates.pop(one).set()  # and is the one that ends
     wait_until(lambda: len(crew._workers()) == 1)
     left = []
-    ending = in_thread(lambda: left.append(crew.stop(20)))
+    ending = in_thread(lambda: left.append(crew.stop(60)))
     wait_until(lambda: crew._stopping)
     (gate,) = works.gates.values()
     gate.set()
-    ending.join(20)
+    ending.join(60)
     assert left == [[]]
 
 

@@ -30,7 +30,7 @@ class Walkers:
         try:
             with self.line.place(lambda: self.allowed):
                 self.inside.release()
-                leave.wait(20)
+                leave.wait()
         except InterruptedError:
             self.refused.release()
 
@@ -39,7 +39,7 @@ class Walkers:
         for leave in self.exits:
             leave.set()
         for thread in self.threads:
-            thread.join(20)
+            thread.join(60)
 
 
 @pytest.fixture
@@ -53,23 +53,23 @@ def test_no_more_are_in_flight_than_there_are_places(walkers):
     """``workers`` requests at most, whatever the number of threads that stand in line; a place that is left is taken."""
     for _ in range(4):
         walkers.come()
-    assert walkers.inside.acquire(timeout=20)
-    assert walkers.inside.acquire(timeout=20)
+    assert walkers.inside.acquire(timeout=60)
+    assert walkers.inside.acquire(timeout=60)
     assert not walkers.inside.acquire(timeout=0.1)
     for leave in walkers.exits:
         leave.set()
-    assert walkers.inside.acquire(timeout=20)
-    assert walkers.inside.acquire(timeout=20)
+    assert walkers.inside.acquire(timeout=60)
+    assert walkers.inside.acquire(timeout=60)
 
 
 def test_a_new_config_opens_more_places(walkers):
     """More ``workers`` let those through who stand in line already."""
     for _ in range(3):
         walkers.come()
-    assert walkers.inside.acquire(timeout=20)
-    assert walkers.inside.acquire(timeout=20)
+    assert walkers.inside.acquire(timeout=60)
+    assert walkers.inside.acquire(timeout=60)
     walkers.line.reload(None, 3)
-    assert walkers.inside.acquire(timeout=20)
+    assert walkers.inside.acquire(timeout=60)
 
 
 @pytest.mark.parametrize("what", ["a hold", "the end"])
@@ -77,14 +77,14 @@ def test_who_stands_in_line_is_sent_away(walkers, what):
     """A hold that begins, and the daemon's end, reach those too who wait for a place: their photos are not sent."""
     for _ in range(4):
         walkers.come()
-    assert walkers.inside.acquire(timeout=20)
-    assert walkers.inside.acquire(timeout=20)
+    assert walkers.inside.acquire(timeout=60)
+    assert walkers.inside.acquire(timeout=60)
     if what == "a hold":
         walkers.allowed = False
     else:
         walkers.line.close()
-    assert walkers.refused.acquire(timeout=20)
-    assert walkers.refused.acquire(timeout=20)
+    assert walkers.refused.acquire(timeout=60)
+    assert walkers.refused.acquire(timeout=60)
 
 
 def test_a_place_is_given_back_by_a_failure(walkers):
@@ -93,4 +93,4 @@ def test_a_place_is_given_back_by_a_failure(walkers):
         with pytest.raises(ZeroDivisionError), walkers.line.place(lambda: True):
             _ = 1 / 0
     walkers.come()
-    assert walkers.inside.acquire(timeout=20)
+    assert walkers.inside.acquire(timeout=60)
