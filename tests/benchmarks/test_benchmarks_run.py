@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.timeout(420)
+
 
 def run(tmp_path, *options):
     done = subprocess.run(
@@ -18,7 +20,7 @@ def run(tmp_path, *options):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stderr

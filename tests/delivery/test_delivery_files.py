@@ -100,6 +100,7 @@ def test_a_discarded_file_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.timeout(600)  # hundreds of fsyncs
 @pytest.mark.parametrize("replace", [True, False])
 def test_killed_at_any_step_the_output_is_whole_or_absent(tmp_path, killed_at, replace):
     """SIGKILL before each single step of a delivery; doing it again places it once, and the sweep leaves nothing else."""

@@ -134,6 +134,7 @@ def test_the_sweep_puts_back_what_a_crash_left_aside(inbox):
     assert os.listdir(inbox / "a") == ["photo.jpg"]
 
 
+@pytest.mark.timeout(600)  # hundreds of fsyncs
 @pytest.mark.parametrize("means", ["flag", "link"])
 @pytest.mark.parametrize("kind", ["archive", "failed", "delete"])
 def test_killed_at_any_step_the_next_run_finishes_without_loss(tmp_path, target, killed_at, kind, means):

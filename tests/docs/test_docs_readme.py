@@ -85,7 +85,7 @@ def place(tmp_path_factory):
 def run(line: str, place) -> subprocess.CompletedProcess[str]:
     folder, env, sandbox = place
     result = subprocess.run(
-        ["sh", "-c", line], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
+        ["sh", "-c", line], cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False
     )
     if line.startswith("rembg-watch init"):
         config = folder / "photos" / "config.yaml"
@@ -99,6 +99,7 @@ def run(line: str, place) -> subprocess.CompletedProcess[str]:
     return result
 
 
+@pytest.mark.timeout(420)
 def test_each_command_in_the_readme_runs(place):
     """In their order, as a reader would type them: each ends with 0, and the photo becomes a cut-out for one credit."""
     folder, _, sandbox = place

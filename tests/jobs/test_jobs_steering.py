@@ -6,7 +6,7 @@ import pytest
 
 from rembg_watch.jobs.arrivals import Accepted
 from rembg_watch.jobs.ledger import AttemptEnd
-from rembg_watch.jobs.model import Charge, State, Tidy
+from rembg_watch.jobs.model import Arrival, Charge, State, Tidy, Version
 from rembg_watch.jobs.overview import Overview
 
 
@@ -181,10 +181,9 @@ def test_prune_forgets_older_versions_and_spares_what_is_open_or_untidy(arrive, 
     assert len(steering.select()) == 2
 
 
-def test_prune_goes_through_many(store, steering, arrive, claim, deliver):
+def test_prune_goes_through_many(store, steering):
     """More than one batch, with survivors in between."""
-    for number in range(1200):
-        arrive(f"{number}.jpg", now=float(number))
+    store.enqueue([Arrival("/srv/inbox", f"{number}.jpg", Version(10, 1), "fp", "p") for number in range(1200)], 1.0)
     steering.cancel(folder="/srv/inbox", now=2000.0)
     assert steering.prune(5000.0, lambda _folder, path: path.startswith("7")) == 1200 - 111 - 1
     assert len(steering.select(limit=2000)) == 111 + 1

@@ -48,8 +48,7 @@ def test_damaged_database_is_refused_and_left_alone(tmp_path, how):
     """It says what to do, never starts over silently, and does not touch the file."""
     path = tmp_path / "jobs.db"
     with Database(path) as database:
-        for number in range(400):
-            database.write(put(f"{number:0200}"))
+        database.write(lambda connection: [put(f"{number:0200}")(connection) for number in range(400)])
     raw = bytearray(path.read_bytes())
     if how == "not a database":
         raw[:] = b"my shopping list\n" * 300
@@ -88,8 +87,7 @@ def test_large_database_is_checked_only_after_an_unclean_end(tmp_path, monkeypat
     """A start with millions of rows is fast; after a crash it is thorough."""
     path = tmp_path / "jobs.db"
     with Database(path) as database:
-        for number in range(400):
-            database.write(put(f"{number:0200}"))
+        database.write(lambda connection: [put(f"{number:0200}")(connection) for number in range(400)])
         Board(database).set_fact("clean", value=True, now=1.0)
     raw = bytearray(path.read_bytes())
     where = raw.rindex(f"{300:0200}".encode())
