@@ -12,7 +12,7 @@ from survival_world import cut_out, picture, until
 
 from rembg_watch.jobs.store import JobStore
 
-CALM = 60.0
+CALM = 120.0
 """Seconds that the rest may take when the storm is over."""
 BUSY = 100
 """Photos that wait: with more of them people take a break."""
@@ -62,7 +62,7 @@ class Storm:
             (world.inbox / kind).mkdir()
         common = {"settle": 0.05, "rescan": 1}
         world.write_config(
-            api={"read_timeout": 1},
+            api={"connect_timeout": 1, "read_timeout": 4},
             workers=WORKERS,
             shutdown_grace=0.5,
             credits={"reserve": RESERVE, "batch_size": 8, "max_staleness": 5},

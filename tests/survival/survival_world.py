@@ -104,13 +104,13 @@ class World:
                 "key": "survival-key",
                 "url": self.sandbox.url,
                 "usage_url": self.sandbox.usage_url,
-                "connect_timeout": 1,
-                "read_timeout": 4,
+                "connect_timeout": 10,
+                "read_timeout": 60,
                 **(api or {}),
             },
             "state_dir": str(self.state),
             "workers": 1,
-            "shutdown_grace": 5,
+            "shutdown_grace": 60,
             "retry": {"base_delay": 0.05, "max_delay": 0.2},
             "profiles": {"clear": {"format": "png"}},
             "folders": folders or [folder],
@@ -176,7 +176,7 @@ class World:
         for process in self.processes:
             if process.exitcode is None:
                 process.kill()
-            process.join(10)
+            process.join(60)
             process.close()
         # It takes a while, for which nobody needs to wait.
         stopping = threading.Thread(target=self.sandbox.stop)
@@ -234,6 +234,13 @@ class World:
     def hold(self, kind):
         """Give the hold of a kind, or None."""
         return next((hold for hold in self.holds() if hold.kind == kind), None)
+
+    def hold_shown(self, kind):
+        """Give the hold of a kind and what ``status --json`` says of it, as soon as both are of one moment; or None."""
+        if (hold := self.hold(kind)) is None:
+            return None
+        shown = [shown for shown in self.status().get("holds", ()) if shown["kind"] == kind]
+        return (hold, shown[0]) if [one["why"] for one in shown] == [hold.message] else None
 
     def status(self):
         """Give what ``status --json`` prints."""

@@ -37,14 +37,14 @@ def clock(world):
 
         def stop(self, process, number=signal.SIGTERM):
             process.send_signal(number)
-            return process.wait(20)
+            return process.wait(60)
 
     made = Clock()
     made.set(0)
     yield made
     for process in running:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])

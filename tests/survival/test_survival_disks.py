@@ -19,11 +19,10 @@ def done(world, count=1):
 
 def held(world, kind):
     """Wait for a hold, and see that ``status --json`` says what is held, since when, and what would release it."""
-    hold = until(lambda: world.hold(kind), what=lambda: f"{world.holds()} {world.tail()}")
-    (shown,) = [shown for shown in world.status()["holds"] if shown["kind"] == kind]
+    hold, shown = until(lambda: world.hold_shown(kind), what=lambda: f"{world.holds()} {world.tail()}")
     assert shown["why"]
     assert shown["release"]
-    assert 0 <= time.time() - shown["since"] < 60
+    assert 0 <= time.time() - shown["since"] < 600
     return hold
 
 
@@ -182,6 +181,7 @@ def test_the_state_directory_is_full(world, mount, step):
     world.put("a.png")
     daemon = world.start(hurry=HURRY, calls=[(step.value, "fill", (str(world.state),))])
     until((world.state / "filler").exists)
+    until(lambda: os.statvfs(world.state).f_bavail == 0)
     world.put("b.png")
     until(lambda: [e for e in world.events() if e.get("level") in {"error", "critical"}], what=world.tail)
     assert len(world.sandbox.requests) <= 1
@@ -227,7 +227,8 @@ def test_the_place_for_the_source_is_full(world, mount, kind):
     until(lambda: world.states()[state] == 1, what=world.tail)
     until(lambda: world.events("source.tidy_waits"))
     assert (world.inbox / "a.png").read_bytes() == data
-    assert [path.name for path in place.iterdir()] == ["filler"]
+    # It is tried again and again, each time with a temporary file.
+    assert {path.name for path in place.iterdir() if not path.name.startswith(".rembg-watch-")} == {"filler"}
     mount.remount(place, kib=8192)
     until(lambda: not (world.inbox / "a.png").exists(), what=world.tail)
     until(lambda: world.job("a.png").tidy is None)

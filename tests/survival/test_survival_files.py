@@ -223,7 +223,7 @@ def test_the_database_is_locked_for_a_while(world):
     daemon = world.start(stops=[("answered", world.root / "stop")])
     world.put("b.png")
     until((world.root / "stop").exists)
-    connection = sqlite3.connect(world.state / "jobs.db", isolation_level=None)
+    connection = sqlite3.connect(world.state / "jobs.db", timeout=60, isolation_level=None)
     connection.execute("BEGIN EXCLUSIVE")
     world.put("c.png")
     (world.root / "stop").unlink()

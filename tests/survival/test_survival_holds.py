@@ -9,7 +9,7 @@ import time
 import pytest
 from survival_world import cut_out, until
 
-from rembg_watch.dispatch import holds, reactions
+from rembg_watch.dispatch import breaker, holds, reactions
 from rembg_watch.sandbox.texts import Refusal
 from rembg_watch.sandbox.validate import parse_wish
 
@@ -21,12 +21,10 @@ def held(world):
     """Wait until something is held, and see that ``status --json`` says it in words."""
 
     def wait(kind, process, jobs=1):
-        hold = until(lambda: world.hold(kind), what=lambda: f"{world.holds()} {world.tail()}")
+        _, shown = until(lambda: world.hold_shown(kind), what=lambda: f"{world.holds()} {world.tail()}")
         assert process.exitcode is None
-        (shown,) = [shown for shown in world.status()["holds"] if shown["kind"] == kind]
-        assert shown["why"] == hold.message
         assert shown["release"]
-        assert 0 <= time.time() - shown["since"] < 60
+        assert 0 <= time.time() - shown["since"] < 600
         until(lambda: world.status()["holds"] and world.status()["holds"][0]["jobs"] == jobs, what=world.tail)
         return shown
 
@@ -95,8 +93,10 @@ def test_the_breaker_opens(world, held, fault):
     world.sandbox.set_faults({fault: 1.0})
     daemon = world.start(hurry=HURRY)
     until(lambda: world.hold("service"), what=world.tail)
-    until(lambda: len(world.sandbox.requests) >= 12, what=world.tail)
-    assert len(world.sandbox.requests) < 10 * 4
+    until(lambda: len(world.events("hold.begin")) >= 4, what=world.tail)
+    asked, pauses = len(world.sandbox.requests), len(world.events("hold.begin"))
+    # Until it opens, and what was under way by then; after that, one for each pause.
+    assert asked <= breaker.OPENS_AFTER + 5 + pauses
     world.sandbox.clear_faults()
     until(lambda: world.states()["done"] == 10, what=lambda: f"{world.states()} {world.tail()}")
     until(lambda: not world.holds())
@@ -166,8 +166,8 @@ def test_the_reserve_over_a_kill(make_world):
     daemon = world.start(hurry=HURRY)
     until(lambda: world.sandbox.working == 5, what=world.tail)
     world.sandbox.latency = 0.0
-    until(lambda: world.hold("credits"), what=world.tail)
-    assert (world.sandbox.in_flight, world.sandbox.credits_left) == (0, 5)
+    until(lambda: world.hold("credits") and not world.sandbox.in_flight, what=world.tail)
+    assert world.sandbox.credits_left == 5
     world.sandbox.top_up(20)
     until(lambda: world.states()["done"] == 10, what=world.tail)
     assert world.stop(daemon) == 0
@@ -175,7 +175,7 @@ def test_the_reserve_over_a_kill(make_world):
     assert world.check_ledger() == (10, 4)
 
 
-def test_a_limit_over_a_kill(world):
+def test_a_limit_over_a_kill(world, one_day):
     """Not one image more than the limit is sent, whatever kills and restarts there are."""
     world.write_config(workers=3, credits={"daily_limit": 4, "batch_size": 2})
     for number in range(8):
@@ -194,7 +194,9 @@ def test_a_limit_over_a_kill(world):
 def test_the_usage_call_fails_or_lies(make_world, fault):
     """Whatever the usage call answers, no more is sent than the last good reading permits, and work goes on after it."""
     world = make_world(credits=8)
-    world.write_config(api={"read_timeout": 1}, credits={"reserve": 3, "batch_size": 2, "max_staleness": 60})
+    # Short only where nothing comes.
+    patience = 4 if fault == "stall" else 60
+    world.write_config(api={"read_timeout": patience}, credits={"reserve": 3, "batch_size": 2, "max_staleness": 60})
     daemon = world.start(hurry=HURRY)
     world.put("0.png")
     until(lambda: world.states()["done"] == 1, what=world.tail)
@@ -232,6 +234,8 @@ def test_the_options_are_refused(world, held, monkeypatch):
     shown = held("options", daemon, jobs=4)
     assert "'w' must be at least 100, got: 50" in shown["why"]
     assert shown["what"] == "profile other"
+    # A second one may have gone out before the first was refused.
+    until(lambda: world.states() == {"queued": 4} and not world.sandbox.in_flight, what=world.tail)
     asked = len(world.sandbox.requests)
     assert asked <= 2
     data = world.put("a.png")

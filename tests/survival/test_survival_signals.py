@@ -72,8 +72,9 @@ def test_a_folder_is_taken_out_of_the_config(world):
     world.sandbox.latency = 0.0
     world.put("a.png")
     until(lambda: world.output("a.png").exists(), what=world.tail)
+    until(lambda: len(list((world.root / "out2").glob("*.png"))) == 1, what=world.tail)
     assert world.states()["failed"] == 0
-    assert len(list((world.root / "out2").glob("*.png"))) == 1
+    assert len(world.sandbox.requests) == 2, "what was in flight, and a.png"
     world.write_config(folders=both)
     os.kill(daemon.pid, signal.SIGHUP)
     until(lambda: len(list((world.root / "out2").glob("*.png"))) == 4, what=world.tail)

@@ -42,14 +42,14 @@ FAULTS = {
 USAGE_FAULTS = {"500": 0.05, "html": 0.03, "reset": 0.03, "nonsense": 0.02, "truncate": 0.02}
 
 
-@pytest.mark.timeout(SHORT + CALM + 60)
+@pytest.mark.timeout(SHORT + CALM + 120)
 def test_storm(make_world):
     """Everything is delivered, or failed for what really happened; the ledger agrees with the server; nothing is left over."""
     weather(make_world, SHORT)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(LONG + CALM + 60)
+@pytest.mark.timeout(LONG + CALM + 120)
 def test_long_storm(make_world):
     """The same for as long as one likes."""
     weather(make_world, LONG)
