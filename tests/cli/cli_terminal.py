@@ -6,13 +6,18 @@ import os
 import pty
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
-def on_terminal(*words: str, stdout: int | None = None, **how: Any) -> tuple[int, bytes, bytes | None]:
+def on_terminal(
+    *words: str, stdout: int | None = None, at: bytes | None = None, then: Callable[[], object] = bool, **how: Any
+) -> tuple[int, bytes, bytes | None]:
     """Run a command with stdout and stderr on a terminal, or with ``stdout=PIPE`` stderr alone.
 
-    Gives its exit code, what the terminal was told, and what a pipe was.
+    Gives its exit code, what the terminal was told, and what a pipe was. Once it was told ``at``, calls ``then``.
     """
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -24,6 +29,9 @@ def on_terminal(*words: str, stdout: int | None = None, **how: Any) -> tuple[int
     try:
         while chunk := os.read(ours, 65536):
             seen += chunk
+            if at is not None and at in seen:
+                at = None
+                then()
     except OSError:  # how a terminal says that nobody is at its other end
         pass
     os.close(ours)

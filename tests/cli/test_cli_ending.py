@@ -50,7 +50,7 @@ def test_a_drain_that_is_told_twice_ends_at_once(place, slow, number):
             if '"stopping"' in line:
                 break
         process.send_signal(number)
-        assert process.wait(20) == 128 + number
+        assert process.wait(40) == 128 + number, "it waited for the photo"
 
 
 @pytest.mark.parametrize("json_too", [True, False])
@@ -79,7 +79,7 @@ def test_a_removal_that_is_ended_leaves_nothing_and_says_what_it_may_have_cost(p
     with place.spawn("remove", place.shoes / "a.png", "-o", f"{out}/", preexec_fn=default_signals) as process:
         until(lambda: slow.working)
         process.send_signal(number)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert "a.png was being cut out: it was possibly charged." in said
     assert "Traceback" not in said
@@ -106,7 +106,7 @@ def test_a_live_status_that_is_ended_gives_the_terminal_back(place, number):
     except OSError:  # how a terminal says that nobody is at its other end
         pass
     os.close(ours)
-    assert process.wait(20) == (0 if number == signal.SIGINT else 128 + number)
+    assert process.wait(60) == (0 if number == signal.SIGINT else 128 + number)
     assert seen.rindex(b"\x1b[?1049l") > seen.rindex(b"\x1b[?1049h")
     assert seen.rindex(b"\x1b[?25h") > seen.rindex(b"\x1b[?25l")
 
@@ -119,7 +119,7 @@ def test_ctrl_c_is_no_failed_work(place):
         with place.spawn("credits", preexec_fn=default_signals) as process:
             asked, _ = silent.accept()
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=20)
+            _, said = process.communicate(timeout=60)
             asked.close()
     assert process.returncode == 130
     assert said == "\nStopped.\n"

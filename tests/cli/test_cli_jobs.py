@@ -224,13 +224,14 @@ with StateLock(state), Database(state / "jobs.db") as database:
     turn = 0
     print("ready", flush=True)
     while True:
-        turn += 1
+        turn, began = turn + 1, time.monotonic()
         store.enqueue([Arrival("/srv/load", f"{turn}-{i}.jpg", Version(1, 1), "fp", "p") for i in range(200)], 1.0)
+        time.sleep((time.monotonic() - began) / 4)
 """
 
 
 def test_steering_under_load(place):
-    """While a daemon writes without a pause, retry, cancel and pause get their turn."""
+    """While a daemon writes four fifths of the time, however slow the disk is, retry, cancel and pause get their turn."""
     failed = place.fail("bad.jpg")
     place.arrive("a.jpg")
     with subprocess.Popen(

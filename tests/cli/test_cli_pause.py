@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ def test_pause_and_resume(place):
     """They say what they did; status has it on its first line; twice is no error."""
     told = place.run("pause", "--reason", "new lamps")
     assert (told.code, told.out.split(".")[0]) == (0, "Paused: new lamps")
-    assert place.run("status").out.startswith("PAUSED for 0 s: new lamps\n  goes on: rembg-watch resume\n")
+    assert re.match(r"PAUSED for \d+ s: new lamps\n  goes on: rembg-watch resume\n", place.run("status").out)
     told = place.run("resume")
     assert told.out.splitlines()[0] == "Resumed."
     assert place.board.holds() == []
@@ -50,7 +51,7 @@ def test_resume_says_what_still_holds(place):
     place.board.hold(Hold("all", "credits", "0 credits are left", "buy credits", time.time() - 60))
     place.run("pause")
     told = place.run("resume").out
-    assert "Still held for 60 s: everything: 0 credits are left" in told
+    assert re.search(r"Still held for \d+ s: everything: 0 credits are left", told)
     assert "goes on: buy credits" in told
     assert "No daemon is running" in told
     assert [hold.kind for hold in place.board.holds()] == ["credits"]
@@ -66,7 +67,7 @@ def test_resume_before_anything_ran(place):
 def test_reason_is_shown_safely(place):
     """A reason is a text like any other."""
     assert "\x1b" not in place.run("pause", "--reason", "a\x1b[31mb\nc").out
-    assert place.run("status").out.startswith(r"PAUSED for 0 s: a\x1b[31mb c")
+    assert re.match(r"PAUSED for \d+ s: a\\x1b\[31mb c", place.run("status").out)
 
 
 @contextlib.contextmanager

@@ -219,10 +219,10 @@ def test_names_are_printed_safely(remove, tmp_path):
 def test_a_terminal_sees_bars(sandbox, tmp_path):
     """On a terminal the progress is drawn on stderr, and stdout stays plain."""
     draw(tmp_path / "photo.jpg", (1200, 900))
-    sandbox.latency = 0.5
+    sandbox.latency = 3600
     code, seen, told = on_terminal(
         *("remove", "photo.jpg", "--url", sandbox.url), stdout=subprocess.PIPE,
-        cwd=tmp_path, env=environment(REMBG_API_KEY=KEY, TERM="xterm"),
+        at=b"cutting out", then=lambda: sandbox.set(latency=0), cwd=tmp_path, env=environment(REMBG_API_KEY=KEY, TERM="xterm"),
     )  # fmt: skip
     assert code == 0
     assert b"cutting out" in seen
