@@ -116,6 +116,11 @@ class Crew:
         with self._lock:
             return sum(1 for job in self._claimed.values() if folder in (None, job.folder))
 
+    def leases(self) -> frozenset[str | None]:
+        """Give the lease of each job that was claimed and has not ended."""
+        with self._lock:
+            return frozenset(job.lease for job in self._claimed.values())
+
     def flying(self) -> list[tuple[Job, float]]:
         """Give the jobs whose photo is on its way to its answer, with the Unix time since when."""
         with self._lock:

@@ -113,8 +113,7 @@ class Dispatcher:
             config, store, ledger, account, holds, self.reactions, self._crew, self._give_back, self._orphans, clock
         )
         self._settling = Settling(config, account, holds, self.reactions, self._claims, self._orphans, clock)
-        self._stopping = False
-        self._started = False
+        self._stopping = self._started = False
         self._thread = threading.Thread(target=self._run, name="dispatch", daemon=True)
         self._seen_change = -1
         self.beat = time.monotonic()
@@ -137,6 +136,7 @@ class Dispatcher:
         config = self._config()
         self._settling.renewed()
         self._outboxes.forget()
+        self._turns.renew()
         self._line.reload(config.api.max_per_second, config.workers)
         self._crew.resize(config.workers + spare(config.workers))
         self._holds.look_now(self._clock())

@@ -37,15 +37,16 @@ class RequestLine:
     def place(self, may_send: Callable[[], bool]) -> Iterator[None]:
         """Wait for the caller's turn to send, and count the request as in flight until the end of the block.
 
+        ``may_send`` is asked under the lock of the line: it must not come back to it.
+
         Raises:
             InterruptedError: nothing may be sent any more.
         """
         with self._first:
             while True:
-                if not may_send():
-                    raise InterruptedError
-                with self._lock:  # held from the look to the wait: a place that is freed between would be missed
-                    if self._stopping:
+                # Held from the look to the wait: a place that is freed between, or a hold that begins, would be missed.
+                with self._lock:
+                    if self._stopping or not may_send():
                         raise InterruptedError
                     if (wait := self._take()) <= 0:
                         break

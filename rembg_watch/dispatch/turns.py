@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rembg_watch.dispatch.account import whose
 from rembg_watch.dispatch.holds import ALL, outbox_scope, profile_scope
 
 if TYPE_CHECKING:
@@ -30,6 +29,12 @@ class Turns:
         self._reactions = reactions
         self._line = line
         self._crew = crew
+        self._stale: frozenset[str | None] = frozenset()
+        """The leases of jobs that were claimed by the limits of a config that is over."""
+
+    def renew(self) -> None:
+        """Give no turn to what is claimed by now: there is a new config, and permits are given anew."""
+        self._stale = self._crew.leases()
 
     @contextmanager
     def turn(self, job: Job, then: Config, fingerprint: str) -> Iterator[None]:
@@ -50,15 +55,10 @@ class Turns:
             yield
 
     def _may_send(self, job: Job, then: Config, fingerprint: str) -> bool:
-        now, folder = self._config(), then.folder(job.folder)
-        if folder is None or (now is not then and _differ(then, now, job.folder)):
+        folder = then.folder(job.folder)
+        if self._config() is not then or folder is None or job.lease in self._stale:
             return False
         if self._holds.has(ALL) or self._holds.has(outbox_scope(str(folder.outbox))):
             return False
         tries_it = self._reactions.trials.get(fingerprint) == job.id
         return tries_it or not self._holds.has(profile_scope(fingerprint))
-
-
-def _differ(then: Config, now: Config, inbox: str) -> bool:
-    """Tell whether a photo of this inbox would go out in another way by now, or by another permit."""
-    return now.folder(inbox) != then.folder(inbox) or now.credits != then.credits or whose(now) != whose(then)

@@ -141,6 +141,32 @@ def test_a_lower_limit_counts_for_photos_that_were_claimed_by_the_one_before(pla
     assert sandbox.charged == 8
 
 
+def test_a_photo_that_is_begun_while_the_config_is_taken_over_waits_for_its_limits(place, sandbox, monkeypatch):
+    """It was permitted by the limits of before, and read by the config of now: it is not sent on either."""
+    place.settings["workers"] = 1
+    sandbox.set_credits(20)
+    sandbox.latency = 3600
+    for number in range(8):
+        place.drop(f"{number}.jpg", photo(number))
+    with place.daemon() as daemon:
+        place.wait_until(lambda: sandbox.working == 1)
+        steps = _watched(daemon)
+        place.wait_until(lambda: daemon.dispatcher._crew.claimed() == 8 and daemon.dispatcher._line._first.locked())
+        take_over = daemon.intake.replace_folders
+
+        def slowly(folders):
+            place.wait_until(lambda: steps.count(Step.OPENED))
+            take_over(folders)
+
+        monkeypatch.setattr(daemon.intake, "replace_folders", slowly)
+        place.settings["credits"] = {"reserve": 19}
+        place.reload(daemon)
+        sandbox.latency = 0
+        place.wait_until(place.holds)
+        place.wait_until(lambda: list(place.states().values()).count("queued") == 7)
+        assert len(sandbox.requests) == 1
+
+
 def test_the_first_photo_of_a_folder_that_is_just_taken_out_is_left_alone(place, sandbox):
     """It came in after the reload: it is claimed once at most, waits, and goes on when its folder is back."""
     other, other_out = place.add_folder("other")

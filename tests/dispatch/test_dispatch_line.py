@@ -72,6 +72,14 @@ def test_a_new_config_opens_more_places(walkers):
     assert walkers.inside.acquire(timeout=60)
 
 
+def test_whether_to_send_is_asked_as_the_place_is_taken():
+    """In one step: a hold or a reload that comes between the two would reach nobody."""
+    line = RequestLine(None, 1)
+    asked = []
+    with line.place(lambda: asked.append(line._lock.locked()) or True):
+        assert asked == [True]
+
+
 @pytest.mark.parametrize("what", ["a hold", "the end"])
 def test_who_stands_in_line_is_sent_away(walkers, what):
     """A hold that begins, and the daemon's end, reach those too who wait for a place: their photos are not sent."""
