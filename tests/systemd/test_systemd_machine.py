@@ -27,7 +27,7 @@ def _python() -> str | None:
     return shutil.which(f"python{PYTHON}")
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(780)
 @pytest.mark.skipif(BOOT is None, reason="REMBG_WATCH_SDBOX names no command that boots a machine with systemd")
 def test_systemd_at_home(tmp_path: Path) -> None:
     """Installed, hardened, reloaded, stopped, killed, hung, unmounted and removed under a real systemd."""
@@ -41,7 +41,7 @@ def test_systemd_at_home(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     run = subprocess.run(
         [
-            *(BOOT, "-n", "-t", "300", "-b", f"{wheels}:/mnt/wheels", "-b", f"{HERE / 'inside'}:/mnt/inside"),
+            *(BOOT, "-n", "-t", "600", "-b", f"{wheels}:/mnt/wheels", "-b", f"{HERE / 'inside'}:/mnt/inside"),
             *(str(HERE / "inside.sh"), "/mnt/inside", "/mnt/wheels"),
         ],
         check=False,

@@ -103,6 +103,7 @@ def test_systemd_watchdog_is_only_fed_while_all_are_well(
 def test_systemd_watchdog_is_not_asked_at_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy loop turns hundreds of times a second; the looking stays rare."""
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    monkeypatch.setattr(notify_module, "FEED_SECONDS", 3600.0)
     asked: list[int] = []
     watchdog = Watchdog(lambda: asked.append(1))  # type: ignore[func-returns-value]
     for _ in range(100):

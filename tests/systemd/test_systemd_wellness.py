@@ -163,4 +163,4 @@ def test_systemd_hung_reload_is_named(world: World, monkeypatch: pytest.MonkeyPa
     """Orders are not taken any more: not even SIGTERM's."""
     world.start()
     monkeypatch.setattr(world.daemon._orders, "beat", time.monotonic() - 301)
-    assert world.daemon._unwell() == "a reload hangs for 301 s"
+    assert str(world.daemon._unwell()).startswith("a reload hangs for ")

@@ -14,9 +14,9 @@ FOLDERS = ("/srv/photos/inbox", "/srv/photos/outbox")
 def config(name: str = "config", *folders: tuple[str, str], **more: object) -> Path:
     """Write a config; each folder is an inbox and an outbox."""
     value = {
-        "api": {"url": f"{API}/rmbg", "usage_url": f"{API}/api/membership-usage", "read_timeout": 20},
+        "api": {"url": f"{API}/rmbg", "usage_url": f"{API}/api/membership-usage", "read_timeout": 600},
         "workers": 4,
-        "shutdown_grace": 30,
+        "shutdown_grace": 60,
         "retry": {"base_delay": 0.2},
         "folders": [{"inbox": inbox, "outbox": outbox, "rescan": 2} for inbox, outbox in folders],
         **more,

@@ -33,7 +33,7 @@ def check(name: str, good: object, detail: object = "") -> bool:
 
 def run(*words: object, **how: Any) -> subprocess.CompletedProcess[str]:
     """Run a command, whatever becomes of it; stdout and stderr come as text."""
-    how.setdefault("timeout", 60)
+    how.setdefault("timeout", 120)
     return subprocess.run([str(word) for word in words], check=False, capture_output=True, text=True, **how)
 
 
@@ -59,7 +59,7 @@ def api(path: str = "", **values: object) -> dict[str, Any]:
     """Ask the sandbox how it is, or set something."""
     body = json.dumps(values).encode() if values else None
     request = urllib.request.Request(f"{API}/_sandbox/{path}", data=body, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
 
 

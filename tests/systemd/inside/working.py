@@ -72,7 +72,7 @@ def reloads() -> None:
         (result, service.status()),
     )
     must("systemctl", "log-level", "info")
-    said = must("journalctl", "--no-pager", "-o", "cat", "--since", "-60s", "_PID=1")
+    said = must("journalctl", "--no-pager", "-o", "cat", "--since", "-240s", "_PID=1")
     steps = [said.rfind(word) for word in ("(RELOADING=1", "(READY=1", "Changed reload -> running")]
     check(
         "systemd hears when the reload begins and ends", steps == sorted(steps) and steps[0] >= 0, (steps, said[-3000:])
@@ -186,11 +186,7 @@ def examples_work() -> None:
         )
 
     with_example("fast-pickup.conf")
-    mine = shop.photos(1)
-    shop.drop(mine, shop.FOLDERS[0], "ftpuser")
-    began = time.monotonic()
-    until(lambda: shop.delivered(mine))
-    check("with fast-pickup.conf another user's file is taken at once", time.monotonic() - began < 4, "slowly")
+    check("with fast-pickup.conf another user's file is taken at once", any(_at_once() for _ in range(5)), "slowly")
     must("chgrp", "-R", "photos", "/home/anna/shop")
     for name in ("inbox", "outbox"):
         must("install", "-d", "-m", "2770", "-o", "anna", "-g", "photos", f"/home/anna/shop/{name}")
@@ -213,6 +209,13 @@ def examples_work() -> None:
     sealed.unlink()
     service.stop()
     service.drop_in("rembg-watch", "70-example", None)
+
+
+def _at_once() -> bool:
+    """Tell whether another user's file is taken sooner than in the 5 s that the slow way takes at least."""
+    mine, began = shop.photos(1), time.monotonic()
+    shop.drop(mine, shop.FOLDERS[0], "ftpuser")
+    return until(lambda: shop.delivered(mine)) and time.monotonic() - began < 4
 
 
 def users_own_service() -> None:
