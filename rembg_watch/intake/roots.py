@@ -178,6 +178,13 @@ class Roots:
             self._lose(inbox, root, Health.MISSING, "it is not a folder")
             return
         identity = (status.st_dev, status.st_ino)
+        if (
+            identity != root.identity and self._mounts.changed()
+        ):  # since they were read: no other folder has come
+            self._table = self._mounts.read()
+            self._bell.ring()  # for those that were looked at before
+            self.look(inbox)
+            return
         if identity != root.identity or remounted or self._is_deaf(inbox):  # it is not, for months on end
             self._compare(inbox, root, identity, remounted=remounted)
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from rembg_watch.intake.inbox import Health
-from rembg_watch.intake.roots import Rounds
+from rembg_watch.intake.roots import Roots, Rounds
 
 BRISK = Rounds(health=0.1, calm=0.1, poll=0.3, made_folder=0.2, revive=0.2)
 RARE = Rounds(health=60, calm=60)
@@ -103,6 +103,23 @@ def test_mounts_over_and_under_an_inbox(desk, mounted_inbox, running, pic, until
         (inbox / "d.jpg").write_bytes(pic(seed=4))
         until(lambda: desk.of("d.jpg"))
     assert sorted(desk.paths) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+
+
+def test_what_lies_below_a_mount_is_not_taken_for_the_inbox(desk, mounted_inbox, running, monkeypatch, pic, until):
+    """Unmounted after the mounts were read, and before its root is looked at: it is a loss, not another folder."""
+    with running(mounted_inbox, rounds=RARE) as intake:
+        look = Roots.look
+
+        def late(roots, inbox):
+            monkeypatch.setattr(Roots, "look", look)
+            subprocess.run(["umount", "-l", str(mounted_inbox)], check=True)
+            (mounted_inbox / "below.jpg").write_bytes(pic())
+            look(roots, inbox)
+
+        monkeypatch.setattr(Roots, "look", late)
+        intake.rescan_now()
+        until(lambda: health_of(intake) is Health.UNMOUNTED)
+    assert desk.arrivals == []
 
 
 def test_a_mount_that_goes_or_comes_is_noticed_at_once(mounted_inbox, running, until):
