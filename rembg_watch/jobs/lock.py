@@ -14,7 +14,7 @@ from rembg_watch.printable import printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-ASKING_SECONDS = 0.3
+ASKING_SECONDS = 2.0
 """How long a lock that is held may still be somebody's question, and not a daemon."""
 
 
