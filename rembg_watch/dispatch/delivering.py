@@ -10,7 +10,7 @@ from rembg_watch.delivery import place, sync_folder
 from rembg_watch.dispatch.passage import keep
 from rembg_watch.dispatch.report import Ended, Report
 from rembg_watch.dispatch.steps import Step
-from rembg_watch.dispatch.tidying import wish
+from rembg_watch.dispatch.tidying import tidy_by_now, wish
 from rembg_watch.jobs.model import Charge, How, Output
 from rembg_watch.printable import printable
 
@@ -52,8 +52,8 @@ def receive(passage: Passage, answer: Answer, where: str) -> bool:
 
 
 def finish(passage: Passage, path: str, result_hash: str, size: int, content_hash: str | None, how: How) -> Report:
-    tools, job, folder = passage.tools, passage.job, passage.folder
-    tidy = wish(folder, failed=False)
+    tools, job = passage.tools, passage.job
+    tidy = wish(passage.folder_by_now, failed=False)
     now = tools.clock()
     fingerprint = passage.profile.options.fingerprint if job.result_hash is None else job.fingerprint
     output = Output(path, job.id, job.folder, job.path, content_hash, fingerprint, result_hash, size, now)
@@ -70,7 +70,7 @@ def finish(passage: Passage, path: str, result_hash: str, size: int, content_has
         credits_left=tools.credits_left(),
     )
     if tidy is not None:
-        tools.tidy(job, folder, tidy)
+        tidy_by_now(tools, job, failed=False)
         tools.at(Step.TIDIED)
     return Report(
         Ended.DONE, sent=passage.sent_at > 0, spent=passage.spent, fingerprint=fingerprint, sent_at=passage.sent_at

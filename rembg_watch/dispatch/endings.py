@@ -16,7 +16,7 @@ from rembg_watch.dispatch.passage import keep
 from rembg_watch.dispatch.report import Ended, Report
 from rembg_watch.dispatch.retry import MAX_PAID_TRIES
 from rembg_watch.dispatch.steps import Step
-from rembg_watch.dispatch.tidying import wish
+from rembg_watch.dispatch.tidying import tidy_by_now, wish
 from rembg_watch.errors import TargetTaken
 from rembg_watch.jobs.model import Charge, State
 
@@ -161,11 +161,11 @@ def crashed(passage: Passage) -> Report:
 def _fail(
     passage: Passage, code: str, message: str, hint: str, charge: Charge = Charge.NOT_CHARGED, status: int | None = None
 ) -> None:
-    tidy = wish(passage.folder, failed=True)
+    tidy = wish(passage.folder_by_now, failed=True)
     _end(passage, State.FAILED, code, message, hint, charge=charge, status=status, tidy=tidy)
     passage.tools.at(Step.FINISHED)
     if tidy is not None:
-        passage.tools.tidy(replace(passage.job, code=code, message=message, hint=hint), passage.folder, tidy)
+        tidy_by_now(passage.tools, replace(passage.job, code=code, message=message, hint=hint), failed=True)
         passage.tools.at(Step.TIDIED)
 
 

@@ -43,6 +43,11 @@ class Passage:
         size = self.job.version.size if self.attempt is not None else 0
         return AttemptEnd(charge, code, status, message, size, self.bytes_out, self.api_ms)
 
+    @property
+    def folder_by_now(self) -> Folder:
+        """The folder as the config has it at this moment, or had it last: it decides what becomes of the source."""
+        return self.tools.config().folder(self.job.folder) or self.folder
+
     def canonical(self) -> dict[str, object]:
         """Give what every log line about an attempt begins with."""
         job = self.job

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rembg_watch.config.model import Config, Folder
+    from rembg_watch.dispatch.steps import Tools
     from rembg_watch.jobs.model import Job
     from rembg_watch.jobs.store import JobStore
 
@@ -69,6 +70,18 @@ def wish(folder: Folder, *, failed: bool) -> Tidy | None:
     if failed:
         return Tidy.MOVE_FAILED if folder.on_failure == "move" else None
     return {"archive": Tidy.ARCHIVE, "delete": Tidy.DELETE}.get(folder.on_success)
+
+
+def tidy_by_now(tools: Tools, job: Job, *, failed: bool) -> None:
+    """Do with the source of a job that just ended what its folder wants at this moment; later, where it is gone."""
+    folder = tools.config().folder(job.folder)
+    if folder is None:
+        return
+    what = wish(folder, failed=failed)
+    if what is None:
+        tools.store.leave_source(job)
+    else:
+        tools.tidy(job, folder, what)
 
 
 def tidy_source(store: JobStore, job: Job, folder: Folder, what: Tidy) -> TargetError | SourceError | None:

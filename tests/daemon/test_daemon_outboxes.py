@@ -192,5 +192,28 @@ def test_what_was_to_be_deleted_and_is_to_stay_by_now_stays(place, sandbox, monk
     assert sandbox.charged == 2
 
 
+@pytest.mark.parametrize("ends", ["done", "failed"])
+def test_a_source_stays_where_that_is_wanted_by_the_time_its_photo_is_done(place, sandbox, ends):
+    """What was to be deleted or moved as its photo was sent is kept after a reload that says so."""
+    failed = place.root / "failed"
+    failed.mkdir()
+    place.folder.update(on_success="delete", on_failure="move", failed=str(failed))
+    place.settings["retry"]["max_attempts"] = 1
+    sandbox.latency = 3600
+    if ends == "failed":
+        sandbox.next("garbage")
+    with place.daemon() as daemon:
+        source = place.drop("a.jpg", photo(26))
+        place.wait_until(lambda: sandbox.working == 1)
+        place.folder.update(on_success="keep", on_failure="keep")
+        place.reload(daemon)
+        sandbox.latency = 0
+        place.settled(1)
+        place.wait_until(daemon.dispatcher.idle)
+    assert place.states() == {"a.jpg": ends}
+    assert source.exists()
+    assert list(failed.iterdir()) == []
+
+
 def _not_now(*_, **__):
     raise SourceError("the inbox does not allow it", "Let this user write there.")
