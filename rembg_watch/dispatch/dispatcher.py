@@ -27,7 +27,7 @@ from rembg_watch.dispatch.steps import Step, Tools
 from rembg_watch.dispatch.target import Targets
 from rembg_watch.dispatch.tidying import Tidying, tidy_source
 from rembg_watch.dispatch.turns import Turns
-from rembg_watch.dispatch.walltime import ClockWatch, steady_clock
+from rembg_watch.dispatch.walltime import ClockWatch, read_clocks
 from rembg_watch.dispatch.worker import Worker
 from rembg_watch.errors import StateError
 from rembg_watch.jobs.model import State
@@ -79,7 +79,7 @@ class Dispatcher:
         self._clock = clock
         self._on_turn = on_turn
         self._line = RequestLine(config().api.max_per_second, config().workers)
-        self._clock_watch = ClockWatch(clock(), steady_clock())
+        self._clock_watch = ClockWatch(*read_clocks(clock))
         self._outboxes = Outboxes()
         self._rest = Rest()
         self._tidying = Tidying(store, config)
@@ -259,8 +259,8 @@ class Dispatcher:
         return self._look_at_the_clock() or self._database.changed() != self._seen_change
 
     def _look_at_the_clock(self) -> bool:
-        now = self._clock()
-        jump = self._clock_watch.look(now, steady_clock())
+        now, steady = read_clocks(self._clock)
+        jump = self._clock_watch.look(now, steady)
         if jump:
             log.warning("clock.jumped", seconds=round(jump), hint="what waits is shifted by as much")
             self._holds.shift(jump, now)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 JUMP_SECONDS = 5.0
 """Smaller steps are the work of NTP and of busy machines."""
@@ -23,6 +27,14 @@ class ClockWatch:
         self._offset += jump
         self.since, self._wall = self._wall + jump, wall
         return jump if abs(jump) >= JUMP_SECONDS else 0.0
+
+
+def read_clocks(wall_clock: Callable[[], float]) -> tuple[float, float]:
+    """Give the wall clock and the steady one as of one moment: a thread may stand still between two readings."""
+    while True:
+        before, wall, after = steady_clock(), wall_clock(), steady_clock()
+        if after - before < JUMP_SECONDS / 5:
+            return wall, before
 
 
 def steady_clock() -> float:

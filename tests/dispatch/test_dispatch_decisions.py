@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from rembg_watch.api.verdict import CODES, About, Charge, Verdict
 from rembg_watch.config.written import RetryConfig
+from rembg_watch.dispatch import walltime
 from rembg_watch.dispatch.breaker import FIRST_PAUSE, LONGEST_PAID_PAUSE, LONGEST_PAUSE, OPENS_AFTER, Breaker
 from rembg_watch.dispatch.contents import Contents
 from rembg_watch.dispatch.retry import MAX_PAID_TRIES, UNREACHABLE, Fail, Requeue, Wait, backoff, decide
-from rembg_watch.dispatch.walltime import JUMP_SECONDS, ClockWatch
+from rembg_watch.dispatch.walltime import JUMP_SECONDS, ClockWatch, read_clocks
 
 verdicts = st.builds(
     Verdict,
@@ -149,6 +150,14 @@ def test_the_same_bytes_are_never_on_their_way_twice(events):
         elif key in busy:
             assert contents.end((str(key), "options")) == parked.pop(key, [])
             del busy[key]
+
+
+def test_a_thread_that_stands_still_between_two_clocks_makes_no_jump(monkeypatch):
+    """They are read again until both are of one moment."""
+    steady = iter([100.0, 130.0, 131.0, 131.1])  # half a minute passes while the wall clock is read
+    monkeypatch.setattr(walltime, "steady_clock", lambda: next(steady))
+    wall = iter([5000.0, 5031.0])
+    assert read_clocks(lambda: next(wall)) == (5031.0, 131.0)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1000), st.floats(-7200, 7200)), max_size=30))
