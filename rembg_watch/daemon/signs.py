@@ -66,9 +66,9 @@ class Signs:
 
     def say(self, unwell: str | None, refused: str) -> None:
         """Tell systemd in one line; ``refused``: why the config of the last reload was not taken over, or empty."""
-        if (summary := self._summary(unwell, refused)) != self._said:
+        summary = self._summary(unwell, refused)
+        if summary != self._said and notify(STATUS=summary):
             self._said = summary
-            notify(STATUS=summary)
 
     def _summary(self, unwell: str | None, refused: str) -> str:
         """Say in one line how it goes, what is wrong first: ``systemctl status`` shows it."""

@@ -49,6 +49,20 @@ def test_systemd_is_told_of_a_refused_key(place, sandbox, tmp_path, monkeypatch)
         listening.join()
 
 
+def test_systemd_hears_a_line_that_it_could_not_take_before(place, sandbox, tmp_path, monkeypatch):
+    """It did not listen for a moment: the line is sent again, though nothing about it has changed."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with place.daemon() as daemon:
+        daemon._signs.say(None, "")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(str(tmp_path / "notify"))
+            systemd.settimeout(60)
+            daemon._signs.say(None, "")
+            while "to do" not in systemd.recv(8192).decode():
+                pass
+    monkeypatch.delenv("NOTIFY_SOCKET")
+
+
 def test_the_look_is_the_first_reading(place, sandbox, run_daemon):
     """What is left is shown before anything is sent, and the first photo does not ask again."""
     daemon = run_daemon(place.write())
