@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rembg_watch.api.upload import REPORTED_BLOCK
 from rembg_watch.delivery.files import open_temp
 from rembg_watch.delivery.naming import numbered
 from rembg_watch.delivery.placing import commit
@@ -141,7 +142,8 @@ class Work:
         return removal
 
     def _uploaded(self, progress: Progress) -> None:
-        self._sent = progress.total is not None and progress.loaded >= progress.total
+        # Each block is reported when it is gone, so all that is missing may be on its way already.
+        self._sent = progress.total is not None and progress.total - progress.loaded <= REPORTED_BLOCK
         self._bars.upload(progress)
 
     def _send(self, order: Order) -> Removal:
