@@ -178,9 +178,7 @@ class Roots:
             self._lose(inbox, root, Health.MISSING, "it is not a folder")
             return
         identity = (status.st_dev, status.st_ino)
-        if (
-            identity != root.identity and self._mounts.changed()
-        ):  # since they were read: no other folder has come
+        if identity != root.identity and self._mounts.changed():  # since they were read: no other folder has come
             self._table = self._mounts.read()
             self._bell.ring()  # for those that were looked at before
             self.look(inbox)
