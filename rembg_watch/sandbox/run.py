@@ -32,19 +32,24 @@ class _Server(uvicorn.Server):
         self._ready.set()
 
 
+def reserve(port: int) -> socket.socket:
+    """Bind a port of this machine, 0 for a free one, and leave it to be listened at. Raises OSError if it is taken."""
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((HOST, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
 class Run:
     """Serves from the moment it is made until :meth:`stop`. Raises OSError if the port is taken."""
 
     def __init__(self, state: State, port: int) -> None:
         self._state = state
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind((HOST, port))
-        except OSError:
-            self._socket.close()
-            raise
-        self.port: int = self._socket.getsockname()[1]
+        self._socket = reserve(port)
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
@@ -98,6 +103,8 @@ class Run:
         assert self._server is not None
         assert self._closing is not None
         self._server.should_exit = True
+        for server in self._server.servers:  # uvicorn does it too, but a tenth of a second later
+            server.close()
         self._closing.set()
         for connection in list(self._server.server_state.connections):
             transport: Any = getattr(connection, "transport", None)

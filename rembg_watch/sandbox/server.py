@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from rembg_watch.sandbox.account import Account
 from rembg_watch.sandbox.app import RMBG_PATH, USAGE_PATH
 from rembg_watch.sandbox.control import snapshot
-from rembg_watch.sandbox.run import HOST, Run
+from rembg_watch.sandbox.run import HOST, Run, reserve
 from rembg_watch.sandbox.state import OutOfCredits, Received, RetryAfter, Settings, State, UsageCall
 from rembg_watch.sandbox.steer import check, is_count, steer
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Literal, Self
@@ -90,6 +92,8 @@ class Sandbox:
         self._state.on_request = on_request
         self._wanted_port = port
         self._run: Run | None = None
+        self._port: socket.socket | None = None
+        """Keeps the port from others while the sandbox is down."""
 
     # -- its life -----------------------------------------------------------------------------------------------------
 
@@ -99,9 +103,12 @@ class Sandbox:
         Raises:
             OSError: the port is taken.
         """
+        if self._port is None:
+            self._port = reserve(self._wanted_port)
+            weakref.finalize(self, self._port.close)
+            self._wanted_port = self._port.getsockname()[1]
         if self._run is None:
             self._run = Run(self._state, self._wanted_port)
-            self._wanted_port = self._run.port
         return self
 
     def stop(self) -> None:

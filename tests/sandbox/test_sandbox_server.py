@@ -31,7 +31,7 @@ def test_what_was_sent_is_written_down(sandbox, post, photo):
 
 
 def test_it_goes_down_and_comes_back_on_the_same_port(post):
-    """Down means refused connections; the account survives."""
+    """Down means refused connections, and nobody else can take the port meanwhile; the account survives."""
     sandbox = Sandbox()
     with sandbox:
         port = sandbox.port
@@ -39,6 +39,8 @@ def test_it_goes_down_and_comes_back_on_the_same_port(post):
     for _ in range(3):
         with pytest.raises(requests.ConnectionError):
             post(sandbox)
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
         with sandbox:
             assert sandbox.port == port
             assert post(sandbox).status_code == 200
