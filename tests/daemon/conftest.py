@@ -184,13 +184,6 @@ def impatient(monkeypatch):
 
 
 @pytest.fixture
-def one_day():
-    """Begin early enough for the UTC day, by which the limits count, to last until the test is over."""
-    if (left := -time.time() % 86400) < 60:
-        time.sleep(left)
-
-
-@pytest.fixture
 def place(tmp_path, sandbox, wait_until):
     return Place(tmp_path, sandbox, wait_until)
 

@@ -90,9 +90,3 @@ def until():
             time.sleep(0.005)
 
     return _until
-
-
-@pytest.fixture
-def within_a_day(until):
-    """What the test counts by the UTC day or month does not begin anew in its midst."""
-    until(lambda: time.time() % 86_400 < 86_400 - 40)

@@ -182,7 +182,7 @@ def test_the_one_right_key(post):
         assert post(sandbox, headers={"x-api-key": "right"}).status_code == 401
 
 
-@pytest.mark.usefixtures("within_a_day")
+@pytest.mark.usefixtures("one_day")
 def test_anonymous_images_have_a_daily_limit(post):
     """Without a key a few images a day are free; then comes the daily 429."""
     with Sandbox(anonymous_per_day=2) as sandbox:

@@ -116,7 +116,7 @@ def test_use_from_the_prepaid_balance_is_in_no_count():
     assert (block["usedIncludedCredits"], block["remainingIncludedCredits"], block["prepaidCredits"]) == (3, 0, 3)
 
 
-@pytest.mark.usefixtures("within_a_day")
+@pytest.mark.usefixtures("one_day")
 def test_over_the_wire_it_follows_what_was_done(post):
     with Sandbox(credits=10, prepaid=4, membership="Premium-10") as sandbox:
         post(sandbox)

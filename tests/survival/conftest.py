@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import survival_mount
 from survival_world import World
@@ -35,13 +33,6 @@ def make_world(tmp_path, _stopping):
 @pytest.fixture
 def world(make_world):
     return make_world()
-
-
-@pytest.fixture
-def one_day():
-    """Begin early enough for the UTC day, by which the limits count, to last until the test is over."""
-    if (left := -time.time() % 86400) < 60:
-        time.sleep(left)
 
 
 @pytest.fixture
