@@ -39,6 +39,21 @@ def _watched(daemon):
     return steps
 
 
+def _eight_claimed(place, sandbox, daemon):
+    """Have one photo at work, one that was read and waits for its turn, and six for a worker; gives the steps to come."""
+    steps = _watched(daemon)
+    place.cli("pause")
+    place.wait_until(lambda: daemon.holds.has("all", "pause"))
+    for number in range(8):
+        place.drop(f"{number}.jpg", photo(number))
+    place.wait_until(lambda: len(place.states()) == 8)
+    sandbox.latency = 3600
+    place.cli("resume")
+    place.wait_until(lambda: sandbox.working == 1)
+    place.wait_until(lambda: steps.count(Step.OPENED) == 2 and daemon.dispatcher._crew.claimed() == 8)
+    return steps
+
+
 def _refused(place, daemon, count):
     """Wait until the profile is held, and so many photos wait for it."""
     place.wait_until(lambda: ("profile", "options") in place.holds())
@@ -114,16 +129,7 @@ def test_a_lower_limit_counts_for_photos_that_were_claimed_by_the_one_before(pla
     place.settings["workers"] = 1
     sandbox.set_credits(20)
     with place.daemon() as daemon:
-        steps = _watched(daemon)
-        place.cli("pause")
-        place.wait_until(lambda: daemon.holds.has("all", "pause"))
-        for number in range(8):
-            place.drop(f"{number}.jpg", photo(number))
-        place.wait_until(lambda: len(place.states()) == 8)
-        sandbox.latency = 3600
-        place.cli("resume")
-        place.wait_until(lambda: sandbox.working == 1)
-        place.wait_until(lambda: steps.count(Step.OPENED) == 2 and daemon.dispatcher._crew.claimed() == 8)
+        _eight_claimed(place, sandbox, daemon)
         if limit == "folder":
             place.folder["daily_limit"] = 1
         else:
@@ -145,17 +151,12 @@ def test_a_photo_that_is_begun_while_the_config_is_taken_over_waits_for_its_limi
     """It was permitted by the limits of before, and read by the config of now: it is not sent on either."""
     place.settings["workers"] = 1
     sandbox.set_credits(20)
-    sandbox.latency = 3600
-    for number in range(8):
-        place.drop(f"{number}.jpg", photo(number))
     with place.daemon() as daemon:
-        place.wait_until(lambda: sandbox.working == 1)
-        steps = _watched(daemon)
-        place.wait_until(lambda: daemon.dispatcher._crew.claimed() == 8 and daemon.dispatcher._line._first.locked())
+        steps = _eight_claimed(place, sandbox, daemon)
         take_over = daemon.intake.replace_folders
 
         def slowly(folders):
-            place.wait_until(lambda: steps.count(Step.OPENED))
+            place.wait_until(lambda: steps.count(Step.OPENED) == 3)
             take_over(folders)
 
         monkeypatch.setattr(daemon.intake, "replace_folders", slowly)
