@@ -72,9 +72,11 @@ class Folder:
         """Say whether ``include`` and ``exclude`` let a file in, by its path relative to the inbox."""
         return self._included(relpath) and not self._excluded(relpath)
 
-    def takes(self, relpath: str) -> bool:
-        """Say whether a file's place and name make it a photo of this folder; its content is not looked at."""
-        return (self.recursive or "/" not in relpath) and self.accepts(relpath)
+    def refuses(self, relpath: str) -> str | None:
+        """Say why a file of this path, relative to the inbox, is none of this folder's photos, or None if it is one."""
+        if not self.recursive and "/" in relpath:
+            return "in a subfolder, and the folder is not recursive"
+        return None if self.accepts(relpath) else "its name is not among those that the folder includes"
 
 
 @dataclass(frozen=True)

@@ -146,11 +146,8 @@ def _get(passage: Passage, photo: Photo, content_hash: str) -> Report:
             return report
         if not job.forced and (report := reuse(passage, target, content_hash)):
             return report
-        if not (job.forced or folder.takes(job.path)):  # intake does not offer it again before the config does
-            raise SourceChanged(
-                f"{printable(job.path)} is none of its folder's photos any more",
-                "It is sent when include, exclude and recursive let it in again.",
-            )
+        if not job.forced and (reason := folder.refuses(job.path)):  # the config has changed since it came in
+            raise SourceChanged(reason, "It is sent when include, exclude and recursive let it in again.")
         answer = _send(passage, photo, target, content_hash)
         return deliver(passage, answer, target, content_hash)
 

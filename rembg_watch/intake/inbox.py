@@ -119,13 +119,7 @@ class Inbox:
 
     def refuses(self, relpath: str) -> str | None:
         """Say why a file of this path is left alone by its name, or None if it is wanted."""
-        if reason := ignored_path(relpath):
-            return reason
-        if not self.folder.recursive and "/" in relpath:
-            return "in a subfolder, and the folder is not recursive"
-        if not self.folder.accepts(relpath):
-            return "its name is not among those that the folder includes"
-        return None
+        return ignored_path(relpath) or self.folder.refuses(relpath)
 
     def wants(self, relpath: str) -> bool:
         """Tell whether a file of this path is this inbox's to take, by the settings of now."""

@@ -9,6 +9,27 @@ from rembg_watch.dispatch.report import Ended
 from rembg_watch.dispatch.steps import Step
 
 
+def both_claimed(bench, pic):
+    """Have a job whose paid answer is to be delivered, and one of the same bytes under another name."""
+    keep(bench, pic)
+    kept = bench.claim()
+    bench.arrive("b.jpg", pic())
+    return kept, bench.claim()
+
+
+def run_both(bench, first, second, step):
+    """Run the second job as the first one reaches a step; gives how each of them ended."""
+    ended = []
+
+    def meanwhile(now):
+        if now is step:
+            bench.at = lambda _step: None
+            ended.append(bench.worker.run(second).ended)
+
+    bench.at = meanwhile
+    return bench.worker.run(first).ended, *ended
+
+
 def test_a_kept_answer_that_is_claimed_serves(bench, pic):
     """It was claimed to be delivered, and no worker has begun: a copy of its photo is not paid for."""
     keep(bench, pic)
@@ -22,20 +43,8 @@ def test_a_kept_answer_that_is_claimed_serves(bench, pic):
 @pytest.mark.parametrize("step", [Step.PLACED, Step.PLACE_SYNCED])
 def test_a_copy_waits_while_a_kept_answer_is_delivered(bench, pic, step):
     """It has left its old place and is not written down in the new one: the copy waits for that."""
-    keep(bench, pic)
-    kept = bench.claim()
-    bench.arrive("b.jpg", pic())
-    copy = bench.claim()
-    ended = []
-
-    def meanwhile(now):
-        if now is step:
-            bench.at = lambda _step: None
-            ended.append(bench.worker.run(copy).ended)
-
-    bench.at = meanwhile
-    assert bench.worker.run(kept).ended is Ended.DONE
-    assert ended == [Ended.PARKED]
+    kept, copy = both_claimed(bench, pic)
+    assert run_both(bench, kept, copy, step) == (Ended.DONE, Ended.PARKED)
     assert bench.seen.unparked == [copy]
     assert bench.worker.run(copy).ended is Ended.DONE
     assert bench.sandbox.charged == 1
@@ -44,19 +53,7 @@ def test_a_copy_waits_while_a_kept_answer_is_delivered(bench, pic, step):
 
 def test_a_kept_answer_waits_while_it_is_copied(bench, pic):
     """It is not taken away from under a copy: that would be paid for."""
-    keep(bench, pic)
-    kept = bench.claim()
-    bench.arrive("b.jpg", pic())
-    copy = bench.claim()
-    ended = []
-
-    def meanwhile(now):
-        if now is Step.MARKED_COPY:
-            bench.at = lambda _step: None
-            ended.append(bench.worker.run(kept).ended)
-
-    bench.at = meanwhile
-    assert bench.worker.run(copy).ended is Ended.DONE
-    assert ended == [Ended.PARKED]
+    kept, copy = both_claimed(bench, pic)
+    assert run_both(bench, copy, kept, Step.MARKED_COPY) == (Ended.DONE, Ended.PARKED)
     assert bench.worker.run(kept).ended is Ended.DONE
     assert bench.sandbox.charged == 1
