@@ -30,6 +30,7 @@ Exceptions of libraries are turned into these where they arise: requests' in ``a
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,6 +44,14 @@ EXIT_CANT_WRITE = 73
 EXIT_ALREADY_RUNNING = 75
 EXIT_KEY_REFUSED = 77
 EXIT_CONFIG = 78
+
+
+class Charge(StrEnum):
+    """What a request did to the credit balance, as far as can be known."""
+
+    CHARGED = "charged"
+    NOT_CHARGED = "not charged"
+    POSSIBLY = "possibly charged"
 
 
 class RembgWatchError(Exception):

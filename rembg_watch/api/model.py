@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from rembg_watch.errors import Charge as Charge  # noqa: PLC0414, TC001 - part of a verdict
+
 if TYPE_CHECKING:
     from rembg_watch.api.error_body import FieldError
 
@@ -39,14 +41,6 @@ class Stage(StrEnum):
     """The body's last byte was handed over; no byte of the answer has come."""
     RECEIVING = "receiving"
     VERIFYING = "verifying"
-
-
-class Charge(StrEnum):
-    """What the request did to the credit balance, as far as can be known."""
-
-    CHARGED = "charged"
-    NOT_CHARGED = "not charged"
-    POSSIBLY = "possibly charged"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,10 @@ from rembg_watch.cli.findings import Finding, fail, ok, warn
 from rembg_watch.cli.options import reading
 from rembg_watch.config.yamltree import read_tree
 from rembg_watch.errors import EXIT_CANT_WRITE, StateError
-from rembg_watch.intake.filesystems import MountTable, mount_of
+from rembg_watch.fsutil import MountTable, mount_of, network_type
 from rembg_watch.jobs.board import Board
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.lock import running_pid
-from rembg_watch.jobs.mounts import network_type
 from rembg_watch.jobs.sqlite import sqlite3
 from rembg_watch.printable import printable
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from rembg_watch.config.model import Config, Folder
-    from rembg_watch.intake.filesystems import Mount
+    from rembg_watch.fsutil import Mount
 
 _SYSCTLS = Path("/proc/sys/fs/inotify")
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rembg_watch.api.verdict import Charge as ApiCharge
 from rembg_watch.delivery import writable
 from rembg_watch.dispatch import retry
 from rembg_watch.dispatch.answer import clear_away
@@ -80,7 +79,7 @@ def held(passage: Passage, error: TargetError) -> Report:
 
 
 def judged(passage: Passage, verdict: Verdict) -> Report:
-    passage.spent = verdict.charge is not ApiCharge.NOT_CHARGED
+    passage.spent = verdict.charge is not Charge.NOT_CHARGED
     tools, job = passage.tools, passage.job
     decision = retry.decide(
         verdict,
@@ -90,7 +89,7 @@ def judged(passage: Passage, verdict: Verdict) -> Report:
         jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
         healthy=tools.healthy(),
     )
-    charge = Charge(verdict.charge.value)
+    charge = verdict.charge
     match decision:
         case retry.Fail():
             _fail(passage, verdict.code, verdict.message, verdict.hint, charge, verdict.status)

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
 from rembg_watch.delivery import writable
 from rembg_watch.errors import TargetError
+from rembg_watch.fsutil import mount_depth
 from rembg_watch.printable import printable
-
-
-def mounts_along(path: str) -> int:
-    """Count the filesystems that are mounted on the way to ``path``; OSError where it is not there."""
-    count, device = 0, os.stat(path).st_dev
-    while path != "/":
-        path = path.rpartition("/")[0] or "/"
-        above = os.stat(path).st_dev
-        count += above != device
-        device = above
-    return count
 
 
 class Outboxes:
@@ -33,7 +22,7 @@ class Outboxes:
         if (problem := writable(root, by_writing=by_writing)) is not None:
             return problem
         try:
-            mounts = mounts_along(root)
+            mounts = mount_depth(root)
         except OSError as error:
             return TargetError(f"{printable(root)}: {error.strerror}", "Make it readable again.", "missing")
         with self._lock:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from watchdog.observers.inotify_c import InotifyConstants, Mask, inotify_add_watch, inotify_init
 
-from rembg_watch.intake.filesystems import MOUNTINFO
+from rembg_watch.fsutil import MOUNTINFO
 
 _AWAY = Mask(InotifyConstants.IN_MOVE_SELF | InotifyConstants.IN_DELETE_SELF | InotifyConstants.IN_ONLYDIR)
 

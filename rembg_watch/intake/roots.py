@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from rembg_watch.fsutil import MountTable, mount_of, mounts_below
 from rembg_watch.intake import watcher
 from rembg_watch.intake.coverage import Coverage
-from rembg_watch.intake.filesystems import MountTable, mount_of, mounts_below
 from rembg_watch.intake.inbox import Health, Inbox, Mode
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rembg_watch.fsutil import Mount
     from rembg_watch.intake.bell import Bell
-    from rembg_watch.intake.filesystems import Mount
 
 log = structlog.get_logger()
 

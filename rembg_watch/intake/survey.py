@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from rembg_watch.fsutil import MountTable, mount_of
 from rembg_watch.intake import completeness
 from rembg_watch.intake.completeness import Gone, Identity, NotAFile
-from rembg_watch.intake.filesystems import MountTable, mount_of
 from rembg_watch.intake.gate import Gate
 from rembg_watch.intake.inbox import Health, Inbox, RootStatus, inboxes_of
 from rembg_watch.intake.readiness import Facts, How, Look, Moment, Ready, Timings, Wait, decide

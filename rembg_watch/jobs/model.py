@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from rembg_watch.errors import Charge as Charge  # noqa: PLC0414 - the ledger is read with it
+
 
 class State(StrEnum):
     """Where a job stands."""
@@ -27,14 +29,6 @@ class State(StrEnum):
 
 OPEN = (State.QUEUED, State.RUNNING, State.WAITING)
 """The states from which a job still goes on by itself."""
-
-
-class Charge(StrEnum):
-    """What an attempt did to the credit balance, as far as can be known."""
-
-    CHARGED = "charged"
-    NOT_CHARGED = "not charged"
-    POSSIBLY = "possibly charged"
 
 
 class How(StrEnum):

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from rembg_watch.errors import StateError
-from rembg_watch.jobs.mounts import network_type
+from rembg_watch.fsutil import network_type
 
 if TYPE_CHECKING:
     import sqlite3

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from rembg_watch.intake import bell, filesystems
+from rembg_watch import fsutil
+from rembg_watch.intake import bell
 from rembg_watch.intake.inbox import Health, Mode
 from rembg_watch.intake.readiness import Timings
 from rembg_watch.intake.roots import Rounds
@@ -83,8 +84,8 @@ def test_stop_ends_every_thread(inbox, running):
 def test_idle_costs_nothing(tmp_path, running, monkeypatch):
     """10,000 watched folders at rest: between rescans hardly a thread wakes."""
     mounts = tmp_path / "mountinfo"  # a list that stays as it is: each mount, by whomever, wakes the patrol
-    mounts.write_bytes(Path(filesystems.MOUNTINFO).read_bytes())
-    for module in (bell, filesystems):
+    mounts.write_bytes(Path(fsutil.MOUNTINFO).read_bytes())
+    for module in (bell, fsutil):
         monkeypatch.setattr(module, "MOUNTINFO", str(mounts))
     inbox = tmp_path.resolve() / "many"
     for number in range(100):

@@ -68,7 +68,7 @@ def test_network_file_system_is_refused(tmp_path, monkeypatch, kind):
     """WAL breaks where the shared memory of two machines is not shared: no file is made there, and the hint says why."""
     mounts = tmp_path / "mountinfo"
     mounts.write_text(f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:50 / {tmp_path.resolve()} rw - {kind} host:/x rw\n")
-    monkeypatch.setattr("rembg_watch.jobs.mounts.MOUNTINFO", mounts)
+    monkeypatch.setattr("rembg_watch.fsutil.MOUNTINFO", mounts)
     with pytest.raises(StateError, match="network file system") as caught:
         Database(tmp_path / "jobs.db")
     assert kind in str(caught.value)

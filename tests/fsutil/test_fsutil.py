@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rembg_watch.intake.filesystems import Mount, MountTable, mount_of, mounts_below, parse_mounts
+from rembg_watch.fsutil import Mount, MountTable, mount_of, mounts_below, network_type, parse_mounts
 
 TEXT = r"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 30 22 0:25 / /srv/photos rw,relatime shared:1 - nfs4 server:/photos rw,vers=4.2
@@ -42,10 +44,23 @@ def test_local_filesystems_are_known(kind):
     assert not Mount(1, "/", kind).is_network
 
 
-def test_the_real_table_is_read(tmp_path, until):
+def test_the_real_table_is_read(tmp_path, wait_until):
     """The machine's own table names a mount for every path, and does not change by itself."""
     with MountTable() as table:
         mount = mount_of(os.path.realpath(tmp_path), table.read())
         assert mount is not None
         assert tmp_path.is_relative_to(mount.point)
-        until(lambda: not table.changed())  # others on this machine may mount something once and again
+        wait_until(lambda: not table.changed())  # others on this machine may mount something once and again
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_survived(text):
+    """An unknown format of the kernel's table never raises."""
+    mount_of("/srv", parse_mounts(text))
+
+
+def test_a_machine_without_proc_counts_as_local(tmp_path, monkeypatch):
+    """Without the kernel's table every directory counts as local."""
+    assert network_type(tmp_path) is None
+    monkeypatch.setattr("rembg_watch.fsutil.MOUNTINFO", "/nowhere/mountinfo")
+    assert network_type(tmp_path) is None
