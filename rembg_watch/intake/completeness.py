@@ -17,19 +17,14 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from rembg_watch import imagefile
 from rembg_watch.errors import PictureError
-from rembg_watch.imagefile import Ending, Kind
+from rembg_watch.imagefile import Ending
 from rembg_watch.intake import preflight
-from rembg_watch.intake.jpeg import jpeg_header
 from rembg_watch.intake.readiness import Facts, Writer
 
 if TYPE_CHECKING:
     from rembg_watch.jobs.model import Refusal
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_START = 4 * 1024
-"""Bytes from the start in which most pictures say how large they are."""
-_FRONT = 64 * 1024
-"""The same where a camera has put a small copy of the picture before it."""
 _TYPES = (
     (statmodes.S_ISLNK, "a link: links are not followed"),
     (statmodes.S_ISDIR, "a folder"),
@@ -201,8 +196,7 @@ def _cannot_open(path: str, error: OSError, now: float) -> Seen:
 def _read(fd: int, size: int, writer: Writer, now: float) -> Facts:
     if size == 0:
         return Facts(now, 0, writer, refusal=preflight.refuse_empty())
-    start = os.pread(fd, _START, 0)
-    head = start[: imagefile.HEAD_BYTES]
+    head = os.pread(fd, imagefile.HEAD_BYTES, 0)
     kind = imagefile.sniff(head)
     if kind is None:
         return Facts(now, size, writer, blank=not head.strip(b"\0"), refusal=preflight.refuse_type(head))
@@ -210,23 +204,17 @@ def _read(fd: int, size: int, writer: Writer, now: float) -> Facts:
         return Facts(now, size, writer, kind, Ending.INCOMPLETE)
     tail = os.pread(fd, imagefile.TAIL_BYTES, max(0, size - imagefile.TAIL_BYTES))
     ending = imagefile.ending(kind, head, tail, size)
-    return Facts(now, size, writer, kind, ending, refusal=_refusal(fd, kind, start, size))
+    return Facts(now, size, writer, kind, ending, refusal=_refusal(fd, size))
 
 
-def _refusal(fd: int, kind: Kind, start: bytes, size: int) -> Refusal | None:
+def _refusal(fd: int, size: int) -> Refusal | None:
     if refusal := preflight.refuse_size(size):
         return refusal
     try:
-        return preflight.refuse_dimensions(_header(fd, kind, start))
+        with os.fdopen(fd, "rb", buffering=0, closefd=False) as file:
+            return preflight.refuse_dimensions(imagefile.read_header(file))
     except PictureError as error:
         return preflight.refuse_damaged(error.message)
-
-
-def _header(fd: int, kind: Kind, start: bytes) -> imagefile.Header:
-    if kind is Kind.JPEG and (header := jpeg_header(start) or jpeg_header(os.pread(fd, _FRONT, 0))):
-        return header
-    with os.fdopen(fd, "rb", closefd=False) as file:
-        return imagefile.read_header(file)
 
 
 def decode(path: str, identity: Identity) -> str | None:
