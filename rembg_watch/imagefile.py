@@ -49,7 +49,7 @@ _AHEAD = 4 * 1024
 _BLOCK = 256 * 1024
 _MOST_STEPS = 4096
 """Steps from segment to segment in a JPEG; photos with depth maps in their metadata have a few hundred."""
-_EXPORT = "Export it as JPEG, PNG, WebP or BMP."
+_EXPORT = "Export the picture as JPEG, PNG, WebP or BMP."
 
 
 class Kind(StrEnum):
@@ -132,21 +132,19 @@ def read_header(source: Source) -> Header:
 
 
 def _damaged(reason: object) -> NoReturn:
-    raise BrokenPicture(f"the picture is damaged: {reason}", "Export or copy it again.")
+    raise BrokenPicture(f"the picture is damaged: {reason}", "Copy or export the picture again.")
 
 
 def _not_taken(what: str) -> NoReturn:
     raise BrokenPicture(f"{what} is not taken", _EXPORT)
 
 
-def _cut_short(kind: Kind, size: int) -> NoReturn:
-    raise BrokenPicture(f"the {kind} picture is cut short after {size} bytes", "Copy or request it again.")
+def _cut_short(kind: Kind, where: str) -> NoReturn:
+    raise BrokenPicture(f"the {kind} picture is cut short {where}", "Copy the picture again.")
 
 
 def _jpeg_size(read: ReadAt) -> tuple[int, int]:
-    at = 0
     for marker, start, stop in jpeg_segments(read):
-        at = stop
         if marker in _FRAMES:
             frame = read(start + 4, 6)
             if len(frame) < 6:
@@ -154,9 +152,7 @@ def _jpeg_size(read: ReadAt) -> tuple[int, int]:
             if stop - start != 10 + 3 * frame[5]:
                 _damaged("its frame header has a wrong length")
             if frame[0] != 8 or frame[5] not in {1, 3, 4}:
-                _damaged(
-                    f"a JPEG of {frame[5]} colours with {frame[0]} bits each; only 1, 3 or 4 with 8 bits are taken"
-                )
+                _not_taken(f"a JPEG of {frame[5]} colours with {frame[0]} bits each")
             return int.from_bytes(frame[3:5]), int.from_bytes(frame[1:3])
         if marker == _JPEG_LS:
             raise NotAPicture("not a picture that can be sent: the file is a JPEG-LS", _EXPORT)
@@ -164,21 +160,21 @@ def _jpeg_size(read: ReadAt) -> tuple[int, int]:
             _damaged(f"0xff{marker:02x} is no marker of a JPEG")
         if marker in {_SOS, _EOI}:
             _damaged("its frame header is missing")
-    _cut_short(Kind.JPEG, at)
+    _cut_short(Kind.JPEG, "before its frame header")
 
 
 def _png_size(head: bytes) -> tuple[int, int]:
     if len(head) < 33:
-        _cut_short(Kind.PNG, len(head))
+        _cut_short(Kind.PNG, "in its header")
     if head[8:16] != b"\0\0\0\rIHDR" or zlib.crc32(head[12:29]) != int.from_bytes(head[29:33]):
         _damaged("its first chunk is not an intact IHDR")
     return int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
 
 
 def _webp_size(head: bytes) -> tuple[int, int]:
-    if len(head) < 30:  # the smallest lossless picture has 26 bytes: fill its empty pixels up
-        head = head.ljust(30, b"\0") if head[12:16] == b"VP8L" and len(head) >= 25 else _cut_short(Kind.WEBP, len(head))
     chunk, size, tag = head[12:16], _little(head[16:20]), _little(head[20:23])
+    if len(head) < (25 if chunk == b"VP8L" else 30):
+        _cut_short(Kind.WEBP, "in its header")
     if size + 12 > _little(head[4:8]):
         _damaged("its first chunk is larger than the file announces")
     if chunk == b"VP8X" and size >= 10:
@@ -194,7 +190,7 @@ def _webp_size(head: bytes) -> tuple[int, int]:
 
 def _bmp_size(head: bytes) -> tuple[int, int]:
     if len(head) < 30:
-        _cut_short(Kind.BMP, len(head))
+        _cut_short(Kind.BMP, "in its header")
     version = _little(head[14:18])
     if version == 12:  # BITMAPCOREHEADER
         width, height, bits = _little(head[18:20]), _little(head[20:22]), _little(head[24:26])
@@ -347,7 +343,7 @@ def check_container(source: Source) -> Header:
     if kind is not Kind.PNG:
         state = ending(kind, read(0, HEAD_BYTES), read(max(0, size - TAIL_BYTES), TAIL_BYTES), size)
     if state is Ending.INCOMPLETE or (state is Ending.UNKNOWN and not walk_to_end(source, kind)):
-        _cut_short(kind, size)
+        _cut_short(kind, f"after {size} bytes")
     return header
 
 
@@ -396,7 +392,7 @@ def _decode(source: Source, header: Header, most: int) -> Header:
                     picture.draft(picture.mode, (max(1, header.width // 8), max(1, header.height // 8)))
                 picture.load()
         except Exception as error:  # SyntaxError, struct.error, IndexError... Pillow raises whatever the bytes provoke
-            raise BrokenPicture(f"the picture is damaged: {error}", "Export or copy it again.") from error
+            raise BrokenPicture(f"the picture is damaged: {error}", "Copy or export the picture again.") from error
     return header
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
 from rembg_watch.api.options import SHRUNK_SIDE, Fit, Options
 from rembg_watch.api.verdict import About, Charge, Verdict, error_for, hint_for
 from rembg_watch.errors import NotAPicture, PictureError
 from rembg_watch.imagefile import MAX_SIDE, Header, check_whole
+
+if TYPE_CHECKING:
+    from rembg_watch.imagefile import Source
 
 
 def picture_verdict(
@@ -44,16 +47,16 @@ def _wrong(about: About, code: str, message: str) -> Verdict:
     return Verdict(about, code, message, hint_for(code), Charge.POSSIBLY, 200)
 
 
-def checked(file: BinaryIO, options: Options, source_size: tuple[int, int]) -> Header:
-    """Look at an answer in a real file, to its last byte and pixel; give its header if it is what was asked for.
+def checked(answer: Source, options: Options, source_size: tuple[int, int]) -> Header:
+    """Decode an answer in a file or in memory to its last pixel; return its header if the options ask for it.
 
     Raises:
-        ApiError: it is not, by its verdict.
+        ApiError: the answer is another one; the error carries the verdict.
 
     """
     header, problem = None, None
     try:
-        header = check_whole(file, max(MAX_SIDE, options.longest(source_size)))
+        header = check_whole(answer, max(MAX_SIDE, options.longest(source_size)))
     except PictureError as error:
         problem = error
     verdict = picture_verdict(header, problem, options, source_size)
