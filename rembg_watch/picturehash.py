@@ -74,7 +74,7 @@ class _Metadata(NamedTuple):
 
 
 def hash_photo(photo: Source) -> PhotoHash:
-    """Return the hashes of the file and of the picture. A file is read once, in blocks of 256 KiB.
+    """Return the hashes of the file and of the picture in one pass, reading a file in blocks of 256 KiB.
 
     A plain WebP gets another picture hash if an editor extends it (VP8X) to add its first metadata.
 
