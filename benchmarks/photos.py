@@ -1,4 +1,4 @@
-"""Photos for the race: real JPEGs of noise, each with bytes of its own, made once and dropped as hard links."""
+"""Photos for the runs: JPEGs of noise, made once and linked into each run's folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SEGMENT = 65533
+_LEVELS = 250
 
 
 def _noise(side: int) -> bytes:
@@ -20,33 +20,36 @@ def _noise(side: int) -> bytes:
     return out.getvalue()
 
 
-def _comment(data: bytes) -> bytes:
-    return b"\xff\xfe" + (len(data) + 2).to_bytes(2) + data
+def _comment(length: int) -> bytes:
+    return b"\xff\xfe" + (length - 2).to_bytes(2) + bytes(length - 4)
 
 
-def _base(size: int) -> bytes:
-    """Give a JPEG of exactly ``size`` bytes, less the 20 that :func:`stock` adds: nearly all of it is picture."""
+def _jpeg(size: int) -> bytearray:
+    """Return a JPEG of exactly ``size`` bytes; comments before the picture are the last 2%."""
     per_pixel = len(_noise(256)) / 256**2
     picture = _noise(int((0.98 * size / per_pixel) ** 0.5))
-    missing = size - 20 - len(picture)
-    padding = b""
-    while missing - len(padding) > _SEGMENT + 6:
-        padding += _comment(bytes(_SEGMENT - 2))
-    padding += _comment(bytes(missing - len(padding) - 4))
-    return padding + picture[2:]
+    missing, comments = size - len(picture), b""
+    while missing > 65535:
+        comments += _comment(32768)
+        missing -= 32768
+    return bytearray(picture[:2] + comments + _comment(missing) + picture[2:])
 
 
 def stock(folder: Path, count: int, size: int) -> list[Path]:
-    """Make ``count`` photos of ``size`` bytes in ``folder``, unless they are there; no two have the same content."""
+    """Make ``count`` photos of ``size`` bytes in ``folder``, unless they exist.
+
+    Each is another picture, not only another file: a daemon that compares pictures without their comments must not find
+    any two alike. They differ in the two highest frequencies of the first quantization table.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"photo-{number:05d}.jpg" for number in range(count)]
-    missing = [path for path in paths if not path.exists()]
+    missing = [(number, path) for number, path in enumerate(paths) if not path.exists()]
     if missing:
-        base = _base(size)
-        for path in missing:
-            with path.open("wb") as file:
-                file.write(b"\xff\xd8" + _comment(os.urandom(8).hex().encode()))
-                file.write(base)
+        jpeg = _jpeg(size)
+        end = jpeg.index(b"\xff\xdb\x00\x43\x00") + 5 + 64
+        for number, path in missing:
+            jpeg[end - 2 : end] = 1 + number // _LEVELS, 1 + number % _LEVELS
+            path.write_bytes(jpeg)
         os.sync()
     return paths
 
@@ -61,6 +64,6 @@ def stage(paths: list[Path], folder: Path) -> list[Path]:
 
 
 def drop(staged: list[Path], inbox: Path) -> None:
-    """Move all of them in, as fast as that goes."""
+    """Move all photos into the inbox as fast as possible."""
     for path in staged:
         path.rename(inbox / path.name)
