@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from benchmarks.processes import Waited, end, has_inotify, wait_for
-from benchmarks.server import SIDE
+from benchmarks.server import WEBP_64
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -67,7 +67,7 @@ class Arena:
             },
             "state_dir": str(self.state),
             "workers": self.workers,
-            "profiles": {"small": {"format": "webp", "w": SIDE, "h": SIDE, "exact_resize": True}},
+            "profiles": {"small": {"format": "webp", "w": WEBP_64.width, "h": WEBP_64.height, "exact_resize": True}},
             "folders": [{"inbox": str(self.inbox), "outbox": str(self.outbox), "profile": "small", **self.folder}],
         }
         path = self.root / "config.yaml"

@@ -1,10 +1,11 @@
-"""The service that everybody in the race uploads to: as fast as one process can be, and nothing but a timer.
+"""Serve a stand-in for the API that costs as little CPU as one process can.
 
-Run as ``python -m benchmarks.server --latency SECONDS [--tls CERT KEY]``; the first line on stdout is its port.
+Run as ``python -m benchmarks.server --latency SECONDS [--answer NAME] [--tls CERT KEY]``; the first line on stdout is
+the port.
 
-It reads each request to its end, waits for the latency by a timer, and answers with one ready-made picture. It writes
-down when the first byte of each upload came, when the last one did, and when the answer went out; ``GET /_log`` gives
-these, as times of the monotonic clock, which all processes of a machine share.
+The service reads each request to its end without looking at the form, waits for the latency by a timer, and answers
+with the same ready-made picture. ``GET /_log`` returns when the first byte of each upload came, when the last one did,
+and when the answer went out, as times of the monotonic clock, which all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -19,32 +20,64 @@ import signal
 import ssl
 import sys
 import time
+from dataclasses import dataclass
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
-SIDE = 64
-"""Width and height of the picture in every answer, in pixels."""
 ROOM = 512 * 1024
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CONTINUE = re.compile(rb"\r\nexpect: *100-continue", re.IGNORECASE)
 
 
-def _picture() -> bytes:
-    out = io.BytesIO()
-    Image.radial_gradient("L").resize((SIDE, SIDE)).convert("RGB").save(out, "WEBP", quality=80)
-    return out.getvalue()
+@dataclass(frozen=True)
+class Answer:
+    """The picture of every answer; a cut-out has texture, and alpha with a soft edge."""
+
+    format: str
+    width: int
+    height: int
+    cut_out: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"{self.format}-{self.width}"
+
+    def __str__(self) -> str:
+        return f"{self.width} x {self.height} {'WebP' if self.format == 'webp' else self.format.upper()}"
+
+    def picture(self) -> bytes:
+        """Encode the picture: lossy WebP, or PNG."""
+        size = self.width, self.height
+        picture = Image.radial_gradient("L").resize(size)
+        if self.cut_out:
+            texture = Image.effect_noise((self.width // 4, self.height // 4), 40).resize(size)
+            alpha = Image.new("L", size)
+            ImageDraw.Draw(alpha).ellipse([0.1 * side for side in size] + [0.9 * side for side in size], fill=255)
+            alpha = alpha.filter(ImageFilter.GaussianBlur(3))
+            picture = Image.merge("RGBA", (picture, texture, Image.linear_gradient("L").resize(size), alpha))
+        else:
+            picture = picture.convert("RGB")
+        out = io.BytesIO()
+        picture.save(out, self.format, quality=80)
+        return out.getvalue()
 
 
-def _answer(body: bytes, kind: str) -> bytes:
+WEBP_64 = Answer("webp", 64, 64, cut_out=False)
+WEBP_1000 = Answer("webp", 1000, 1000)
+PNG_640 = Answer("png", 640, 480)
+ANSWERS = {answer.name: answer for answer in (WEBP_64, WEBP_1000, PNG_640)}
+
+
+def _response(body: bytes, kind: str) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (kind.encode(), len(body), body)
 
 
 class Service:
-    """What all connections share: the latency, the picture, and the log."""
+    """The latency, the picture and the log, which all connections share."""
 
-    def __init__(self, latency: float) -> None:
+    def __init__(self, latency: float, answer: Answer) -> None:
         self.latency = latency
-        self.picture = _answer(_picture(), "image/webp")
+        self.picture = _response(answer.picture(), f"image/{answer.format}")
         self.uploads: list[tuple[int, int, int]] = []
         """First byte, last byte and answer of each upload, in nanoseconds of the monotonic clock."""
         self.usage_calls = 0
@@ -64,16 +97,16 @@ class Service:
             "stripeBillingSynced": True,
         }
         body = {"membership": "Benchmark", "credits": 10**9, "prepaidCredits": 0, "app_usage": 0, "api_usage": 0}
-        return _answer(json.dumps({**body, "billingCycle": cycle}).encode(), "application/json")
+        return _response(json.dumps({**body, "billingCycle": cycle}).encode(), "application/json")
 
     def log(self) -> bytes:
-        return _answer(
+        return _response(
             json.dumps({"uploads": self.uploads, "usage_calls": self.usage_calls}).encode(), "application/json"
         )
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection: a head, a body that is counted and thrown away, an answer; and again."""
+    """Read requests one after the other: the head is parsed, the body is counted and thrown away."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -128,9 +161,9 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(self._service.picture)
 
 
-async def serve(latency: float, tls: ssl.SSLContext | None) -> None:
+async def serve(latency: float, answer: Answer, tls: ssl.SSLContext | None) -> None:
     """Serve on a free port of the loopback until SIGTERM."""
-    service = Service(latency)
+    service = Service(latency, answer)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -144,6 +177,7 @@ async def serve(latency: float, tls: ssl.SSLContext | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--answer", choices=ANSWERS, default=WEBP_64.name)
     parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"))
     options = parser.parse_args()
     context = None
@@ -151,7 +185,7 @@ def main() -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*options.tls)
     gc.freeze()
-    asyncio.run(serve(options.latency, context))
+    asyncio.run(serve(options.latency, ANSWERS[options.answer], context))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The service's process, seen from the suite: started with a latency, over HTTP or TLS, and asked for its log."""
+"""Start the service of ``server.py`` as a process, over HTTP or TLS, and read its log."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Self
 import certifi
 
 from benchmarks.processes import end
+from benchmarks.server import WEBP_64
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from benchmarks.server import Answer
 
 ROOT = Path(__file__).resolve().parent.parent
 _OPENSSL = """
@@ -41,7 +44,7 @@ authorityKeyIdentifier = keyid
 
 @dataclass(frozen=True)
 class Certificates:
-    """A certificate for the loopback, and a bundle of authorities as large as a real one that has its own in it."""
+    """A certificate for the loopback, and certifi's bundle with the authority that issued it."""
 
     cert: Path
     key: Path
@@ -49,7 +52,7 @@ class Certificates:
 
     @classmethod
     def make(cls, folder: Path) -> Certificates:
-        """Make an authority of our own, and a certificate by it."""
+        """Make an authority and a certificate issued by it."""
         folder.mkdir(parents=True, exist_ok=True)
         settings, authority, authority_key = folder / "openssl.cnf", folder / "ca.pem", folder / "ca.key"
         cert, key, request, bundle = (folder / name for name in ("cert.pem", "key.pem", "request.pem", "bundle.pem"))
@@ -69,13 +72,14 @@ class Certificates:
 
 
 class Service:
-    """A running service. As a context manager it ends at the end of the block."""
+    """A running service; as a context manager it is ended at the end of the block."""
 
-    def __init__(self, latency: float, certificates: Certificates | None = None) -> None:
+    def __init__(self, latency: float, certificates: Certificates | None = None, answer: Answer = WEBP_64) -> None:
         tls = ["--tls", str(certificates.cert), str(certificates.key)] if certificates else []
         self.certificates = certificates
+        self.answer = answer
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.server", "--latency", str(latency), *tls],
+            [sys.executable, "-m", "benchmarks.server", "--latency", str(latency), "--answer", answer.name, *tls],
             cwd=ROOT,
             stdout=subprocess.PIPE,
         )
@@ -91,7 +95,7 @@ class Service:
         return f"{self.base}/rmbg"
 
     def log(self) -> tuple[list[tuple[int, int, int]], int]:
-        """Give first byte, last byte and answer of each upload in monotonic nanoseconds, and the usage calls."""
+        """Return first byte, last byte and answer of each upload in nanoseconds, and the number of usage calls."""
         if self.certificates:
             context = ssl.create_default_context(cafile=str(self.certificates.bundle))
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
