@@ -1,1 +1,1 @@
-"""How fast rembg-watch is, measured against what one would write instead, in the same run."""
+"""Measure how fast rembg-watch is against the scripts that one would write instead, in the same run."""

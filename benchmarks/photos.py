@@ -35,7 +35,7 @@ def _jpeg(size: int) -> bytearray:
     return bytearray(picture[:2] + comments + _comment(missing) + picture[2:])
 
 
-def stock(folder: Path, count: int, size: int) -> list[Path]:
+def make(folder: Path, count: int, size: int) -> list[Path]:
     """Make ``count`` photos of ``size`` bytes in ``folder``, unless they exist.
 
     Each is another picture, not only another file: a daemon that compares pictures without their comments must not find

@@ -1,4 +1,4 @@
-"""Processes of the race: started, watched from outside through /proc, and ended one by one by their own id."""
+"""Read CPU, memory and wake-ups of a process from /proc, and end it with its children."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class Waited(Exception):
-    """What was waited for did not come."""
+class TimedOut(Exception):
+    """A process did not do something in time."""
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 60.0, pause: float = 0.01) -> None:
-    """Return as soon as the condition holds.
+    """Wait until the condition holds.
 
     Raises:
-        Waited: it did not within ``seconds``.
+        TimedOut: it did not within ``seconds``.
+
     """
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise Waited(f"{what}: not within {seconds:g} s")
+            raise TimedOut(f"{what}: not within {seconds:g} s")
         time.sleep(pause)
 
 
@@ -45,7 +46,7 @@ def _children() -> dict[int, list[int]]:
 
 
 def tree(pid: int) -> list[int]:
-    """Give a process and all that descend from it."""
+    """Return the ids of a process and all its descendants."""
     children = _children()
     found = [pid]
     for one in found:
@@ -54,12 +55,12 @@ def tree(pid: int) -> list[int]:
 
 
 def _own_cpu(pid: int) -> float:
-    """Give the CPU time of a living process in seconds; its clock is the one that clock_getcpuclockid(3) makes."""
+    """Return the CPU seconds of a living process, from the clock of clock_getcpuclockid(3)."""
     return time.clock_gettime((~pid << 3) | 2)
 
 
 def cpu(pid: int) -> float:
-    """Give the CPU seconds of a process, its children, and those of them that have ended and were waited for."""
+    """Return the CPU seconds of a process and its children, ended ones included."""
     total = 0.0
     for one in tree(pid):
         with suppress(OSError):
@@ -78,13 +79,13 @@ def _status(path: str) -> Iterator[tuple[str, int]]:
 
 
 def memory(pid: int) -> tuple[int, int]:
-    """Give the bytes that a process holds now and held at most (VmRSS and VmHWM)."""
+    """Return the bytes that a process holds now and held at most (VmRSS and VmHWM)."""
     status = dict(_status(f"/proc/{pid}/status"))
     return status["VmRSS"] * 1024, status["VmHWM"] * 1024
 
 
 def wake_ups(pid: int) -> int:
-    """Count how often a thread of the process went to sleep of its own will, and so was woken."""
+    """Count the voluntary context switches of all threads: each ends in a wake-up."""
     return sum(
         dict(_status(f"/proc/{pid}/task/{thread}/status")).get("voluntary_ctxt_switches", 0)
         for thread in os.listdir(f"/proc/{pid}/task")
@@ -92,7 +93,7 @@ def wake_ups(pid: int) -> int:
 
 
 def has_inotify(pid: int) -> bool:
-    """Tell whether the process or a child of it has an inotify watch in place."""
+    """Return whether the process or a child has an inotify watch."""
     for one in tree(pid):
         with suppress(OSError):
             for descriptor in os.listdir(f"/proc/{one}/fdinfo"):
@@ -103,7 +104,7 @@ def has_inotify(pid: int) -> bool:
 
 
 def end(process: subprocess.Popen[bytes], seconds: float = 15.0) -> None:
-    """End a process, and after it what is left of its children; those that do not listen are killed."""
+    """End a process and its children by SIGTERM, after ``seconds`` by SIGKILL."""
     family = tree(process.pid)
     for pid in family:
         with suppress(ProcessLookupError):

@@ -1,1 +1,1 @@
-"""One module for each thing that is measured; each gives rows of the table."""
+"""One module for each benchmark; its function returns rows of the table."""

@@ -1,11 +1,11 @@
-"""Whether a job costs the same at a million jobs: the queue's own statements, at several depths, interleaved."""
+"""Measure what a job costs the queue at several depths, in turns."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks.table import Row, at_most, middle
+from benchmarks.table import Row, at_most, middle, row
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.ledger import AttemptEnd, Ledger
 from rembg_watch.jobs.model import Charge, How, Output
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from sqlite3 import Connection
 
-    from benchmarks.course import Course
+    from benchmarks.suite import Suite
     from rembg_watch.jobs.model import Job
 
-GOAL = 1.5
 _BATCH = 25
 _INBOX = "/srv/photos/inbox"
 _IN_A_FOLDER = 1000
@@ -67,14 +66,14 @@ class _Queue:
         self.look: list[float] = []
 
     def work(self) -> None:
-        """Claim a batch and finish it as the workers do, one after the other; note the seconds a job."""
+        """Claim a batch, finish its jobs one after the other as the workers do, and append the seconds a job."""
         now = time.time()
         start = time.perf_counter()
         jobs = self.store.claim(_BATCH, now, 60)
         for job in jobs:
             self._finish(job, now)
         self.seconds.append((time.perf_counter() - start) / len(jobs))
-        self.ledger.running_totals(now)  # the first time it sums up what is old, and keeps the sum
+        self.ledger.running_totals(now)  # the first call sums up the old rows and keeps the sum
         start = time.perf_counter()
         self.ledger.running_totals(now)
         self.credits.append((time.perf_counter() - start) / len(jobs))
@@ -92,33 +91,30 @@ class _Queue:
         self.store.finish(job, output, How.SENT, None, now)
 
 
-def depth(course: Course) -> list[Row]:
-    """Claim and finish in turns on databases of several depths."""
+def depth(suite: Suite) -> list[Row]:
+    """Claim and finish jobs in turns on databases of several depths."""
     rows = []
-    with course.folder("queues") as folder:
+    with suite.folder("queues") as folder:
         queues = []
-        for number in course.scale.depths:
+        for number in suite.scale.depths:
             queues.append(_Queue(folder / f"jobs-{number}.db", number))
-            course.say(f"{number} queued and {number} done jobs written")
-        rounds = 1 if course.scale.name == "tiny" else 12
+            suite.progress(f"{number} queued and {number} done jobs written")
+        rounds = 1 if suite.scale.name == "tiny" else 12
         for _ in range(rounds):
             for queue in queues:
                 queue.work()
         shallow = queues[0]
         for queue in queues[1:]:
             for what, here, there, goal in (
-                ("claim, mark sent, mark received and finish", queue.seconds, shallow.seconds, GOAL),
+                ("claim, mark sent, mark received and finish", queue.seconds, shallow.seconds, at_most(1.5)),
                 ("the ledger's sums at a credit check, a job", queue.credits, shallow.credits, None),
                 ("the look for work, a job", queue.look, shallow.look, None),
             ):
                 ratio = middle(here) / middle(there)
                 note = f" ({middle(here) * 1e6:.0f} us)"
                 name = f"{what}, {queue.depth:,} done and queued, x {shallow.depth:,}"
-                course.say(f"{name}: {ratio:.2f} x{note}")
-                if goal:
-                    rows.append(at_most("depth", name, ratio, goal, " x", note))
-                else:
-                    rows.append(Row("depth", f"- {name}", f"{ratio:.3g} x{note}"))
+                suite.progress(f"{name}: {ratio:.2f} x{note}")
+                rows.append(row("depth", name if goal else f"- {name}", ratio, " x", goal, note))
         for queue in queues:
             queue.database.close()
     return rows

@@ -1,4 +1,4 @@
-"""An inbox full of known files: what a rescan costs over a bare look at the folders, and how soon the daemon starts."""
+"""Measure a rescan of known files against a bare scan of the folders, and the start of the daemon on them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks import processes
-from benchmarks.contestants import DAEMON, Contestant
+from benchmarks.runners import DAEMON, Runner
 from benchmarks.service import ROOT
-from benchmarks.table import Row, at_most, middle
+from benchmarks.table import Row, at_most, middle, row
 from rembg_watch.jobs.database import Database
 
 if TYPE_CHECKING:
@@ -20,15 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from sqlite3 import Connection
 
-    from benchmarks.contestants import Arena
-    from benchmarks.course import Course
-
-RESCAN = 2.0
-"""Times a bare scan with stat."""
-RESCAN_MEMORY = 20.0
-"""MB more than a bare scan."""
-START = 1.0
-"""Seconds over a rescan."""
+    from benchmarks.runners import Workspace
+    from benchmarks.suite import Suite
 
 _WALK = """
 import json, os, resource, sys, time
@@ -71,11 +64,11 @@ print(json.dumps({"files": files, "seconds": seconds, "memory": (int(resident()[
 """
 
 
-def _make(arena: Arena, count: int, folders: int) -> None:
+def _make(workspace: Workspace, count: int, folders: int) -> None:
     """Make empty files in ``folders`` folders."""
     each = count // folders
     for number in range(folders):
-        folder = arena.inbox / f"folder-{number:05d}"
+        folder = workspace.inbox / f"folder-{number:05d}"
         folder.mkdir()
         here = os.open(folder, os.O_RDONLY)
         for name in range(each):
@@ -83,21 +76,21 @@ def _make(arena: Arena, count: int, folders: int) -> None:
         os.close(here)
 
 
-def _know(arena: Arena) -> Path:
-    """Write a job table that knows every file of the inbox."""
-    arena.state.mkdir(mode=0o700)
-    path = arena.state / "jobs.db"
+def _write_jobs(workspace: Workspace) -> Path:
+    """Write a database with a done job for each file of the inbox."""
+    workspace.state.mkdir(mode=0o700)
+    path = workspace.state / "jobs.db"
 
     def rows() -> Iterator[tuple[object, ...]]:
-        for folder in os.scandir(arena.inbox):
+        for folder in os.scandir(workspace.inbox):
             for entry in os.scandir(folder):
                 status = entry.stat()
-                yield str(arena.inbox), folder.name, entry.name, status.st_size, status.st_mtime_ns
+                yield str(workspace.inbox), folder.name, entry.name, status.st_size, status.st_mtime_ns
 
     def work(connection: Connection) -> None:
         connection.executemany(
             "INSERT INTO jobs (folder, dir, name, size, mtime_ns, fingerprint, profile, state, created_at, updated_at,"
-            " finished_at, content_hash, how) VALUES (?, ?, ?, ?, ?, 'f', 'small', 'done', 1, 1, 1,"
+            " finished_at, content_hash, how) VALUES (?, ?, ?, ?, ?, 'f', 'cutout', 'done', 1, 1, 1,"
             " lower(hex(randomblob(32))), 'sent')",
             rows(),
         )
@@ -108,52 +101,58 @@ def _know(arena: Arena) -> Path:
     return path
 
 
-def _walk(how: str, arena: Arena, database: Path) -> tuple[float, float]:
-    """Give seconds, and bytes over what the process held before."""
+def _walk(how: str, workspace: Workspace, database: Path) -> tuple[float, float]:
+    """Return the seconds of a scan, and the bytes that it held more than the process before it."""
     done = subprocess.run(
-        [sys.executable, "-c", _WALK, how, str(arena.inbox), str(database)],
+        [sys.executable, "-c", _WALK, how, str(workspace.inbox), str(database)],
         cwd=ROOT,
         check=True,
         stdout=subprocess.PIPE,
     )
-    told = json.loads(done.stdout)
-    return told["seconds"], told["memory"]
+    scan = json.loads(done.stdout)
+    return scan["seconds"], scan["memory"]
 
 
-def known(course: Course) -> list[Row]:
-    """Scan in turns, bare and against the job table, each in a new process; then start the daemon on it."""
-    count, folders = course.scale.known, course.scale.known_folders
-    with course.arena() as arena:
-        course.say(f"making {count:,} files in {folders:,} folders")
-        _make(arena, count, folders)
-        arena.write_config()
-        database = _know(arena)
+def rescan(suite: Suite) -> list[Row]:
+    """Scan bare and against the database in turns, each in a new process; then start the daemon."""
+    count, folders = suite.scale.known, suite.scale.known_folders
+    with suite.workspace() as workspace:
+        suite.progress(f"making {count:,} files in {folders:,} folders")
+        _make(workspace, count, folders)
+        workspace.write_config()
+        database = _write_jobs(workspace)
         times: dict[str, list[float]] = {"bare": [], "known": []}
         held: dict[str, list[float]] = {"bare": [], "known": []}
-        _walk("bare", arena, database)  # so that nobody is the first to read the folders from the disk
-        for _ in range(max(3, course.scale.repeats)):
+        _walk("bare", workspace, database)  # reads the folders from the disk for all that follow
+        for _ in range(max(3, suite.scale.repeats)):
             for how, seconds_of in times.items():
-                seconds, size = _walk(how, arena, database)
+                seconds, size = _walk(how, workspace, database)
                 seconds_of.append(seconds)
                 held[how].append(size / 1e6)
-        bare, rescan = middle(times["bare"]), middle(times["known"])
-        course.say(f"bare {bare:.2f} s, rescan {rescan:.2f} s")
-        starts, first_scans = [], []
-        for _ in range(course.scale.repeats):
+        bare, known = middle(times["bare"]), middle(times["known"])
+        suite.progress(f"bare {bare:.2f} s, rescan {known:.2f} s")
+        starts, peaks = [], []
+        for _ in range(suite.scale.repeats):
             began = time.monotonic()
-            with Contestant(DAEMON, arena) as daemon:
+            with Runner(DAEMON, workspace) as daemon:
                 daemon.wait_ready(600)
                 starts.append(time.monotonic() - began)
-                first_scans.append(processes.memory(daemon.pid)[1] / 1e6)
-        course.say(f"start {middle(starts):.2f} s, {middle(first_scans):.0f} MB at most")
-    note = f" ({rescan:.2f} s, {1e6 * rescan / count:.1f} us a file)"
+                peaks.append(processes.memory(daemon.pid)[1] / 1e6)
+        suite.progress(f"start {middle(starts):.2f} s, {middle(peaks):.0f} MB at most")
+    ratios = [mine / base for mine, base in zip(times["known"], times["bare"], strict=True)]
+    note = f", {known:.2f} s, {1e6 * known / count:.1f} us a file"
     more = middle(held["known"]) - middle(held["bare"])
+    over = [start - known for start in starts]
     name = f"{count:,} known files"
     return [
-        at_most("known", f"rescan of {name}, x scandir + stat", rescan / bare, RESCAN, " x", note),
-        at_most("known", f"rescan of {name}, memory over scandir + stat", more, RESCAN_MEMORY, " MB"),
-        at_most(
-            *("known", f"start with {name}, over a rescan", middle(starts) - rescan, START, " s"),
-            f" ({middle(starts):.2f} s until ready)",
+        row("rescan", f"rescan of {name}, x scandir + stat", ratios, " x", at_most(2), note),
+        row("rescan", f"rescan of {name}, memory over scandir + stat", more, " MB", at_most(20)),
+        row(
+            "rescan",
+            f"start with {name}, over a rescan",
+            over,
+            " s",
+            at_most(1),
+            f", {middle(starts):.2f} s until ready",
         ),
     ]
