@@ -14,26 +14,28 @@ import base64
 import functools
 import importlib.metadata
 import os
+import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Self, TypeVar
 
+from rembg_watch.api.error_body import read_error_body
+from rembg_watch.api.http import Http, Reply, Upload
+from rembg_watch.api.model import Progress
 from rembg_watch.api.options import Options
 from rembg_watch.api.picture import checked
-from rembg_watch.api.question import Question
 from rembg_watch.api.removal import Landing, Removal
 from rembg_watch.api.source import Image, opened, preflight
-from rembg_watch.api.transport import Transport
-from rembg_watch.api.upload import Progress, Upload
 from rembg_watch.api.usage import BillingCycle, MembershipUsage, asked_period, parse_cycles, parse_usage
 from rembg_watch.api.verdict import About, Charge, Fault, Stage, Verdict, error_for, hint_for, judge
 from rembg_watch.errors import ApiError
+from rembg_watch.imagefile import HEAD_BYTES, sniff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from rembg_watch.api.question import Sink
     from rembg_watch.imagefile import Kind
 
     OnProgress = Callable[[Progress], object]
@@ -46,8 +48,16 @@ MAX_ANSWER = 512 * 1024 * 1024
 """Bytes of an answer that are read at most: more than a 10000 x 10000 picture of 4 bytes a pixel."""
 MAX_USAGE = 1024 * 1024
 """The same of the usage."""
+MAX_ERROR = 64 * 1024
+"""The same of an error."""
 USAGE_TIMEOUT = 30.0
 """The usage call's read timeout in seconds is at most this: it is no work for the server."""
+
+
+class Sink(Protocol):
+    """Receives the answer, as an open binary file does. ``write`` must take all bytes that it gets."""
+
+    def write(self, data: bytes, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,7 @@ class RembgClient:
         api_key: the account's API key. It goes into one header of requests to ``url`` and ``usage_url``, nowhere else.
         url: where pictures are sent.
         usage_url: where the usage is asked for.
-        connect_timeout: seconds to get a connection.
+        connect_timeout: seconds to get a connection, and for each block of the photo to leave.
         read_timeout: seconds without any progress after which a request is given up; a whole answer, once the photo is
             sent, may take twice as long, and an upload twice as long plus a second for each 16 KiB.
         pool_size: connections kept open; give as many as threads use the client.
@@ -107,13 +117,10 @@ class RembgClient:
         self.usage_url = usage_url
         self._read_timeout = read_timeout
         self._max_answer = max_answer
+        headers = {"User-Agent": user_agent or _user_agent(), "x-api-key": api_key}
         try:
-            self._transport = Transport(
-                [url, usage_url],
-                connect_timeout=connect_timeout,
-                pool_size=pool_size,
-                headers={"User-Agent": user_agent or _user_agent(), "x-api-key": api_key},
-            )
+            self._photos = Http(url, headers, connect_timeout=connect_timeout, pool_size=pool_size)
+            self._account = Http(usage_url, headers, connect_timeout=connect_timeout, pool_size=1)
         except Fault as fault:
             raise error_for(judge(None, {}, b"", fault, Stage.CONNECTING, time.time())) from None
 
@@ -128,11 +135,12 @@ class RembgClient:
 
     def close(self) -> None:
         """Close the connections that are kept open. Requests under way in other threads go on to their end."""
-        self._transport.close()
+        self._photos.close()
+        self._account.close()
 
     def send(
         self,
-        file: BinaryIO,
+        photo: bytes | bytearray | memoryview | BinaryIO,
         size: int,
         kind: Kind,
         options: Options,
@@ -145,7 +153,7 @@ class RembgClient:
         """Send one photo and write the answer into ``sink``: the bare call, which looks at neither picture.
 
         Args:
-            file: the open photo; exactly ``size`` bytes are sent from its start.
+            photo: the bytes, or an open file. Exactly ``size`` bytes are sent from its start.
             size: in bytes.
             kind: what the photo is; it travels as ``image.<kind>``.
             options: what to do with it.
@@ -164,11 +172,21 @@ class RembgClient:
 
         """
         started = time.monotonic()
-        question = Question(self._transport, self._key, self._read_timeout)
-        body = Upload(file, size, kind, options.fields(), question.exchange, on_progress=on_upload, on_wire=on_wire)
-        with question.ask("POST", self.url, body=body) as reply:
-            count = question.receive(reply, sink, self._max_answer, on_download)
-        return Answer(count, time.monotonic() - started, reply.status)
+        read_timeout = self._read_timeout
+        timeouts = (self._photos.connect_timeout, read_timeout)
+        upload = Upload(photo, size, kind, options, timeouts, on_progress=on_upload, on_wire=on_wire)
+        count = 0
+        with self._asked(self._photos, "POST", read_timeout, upload=upload) as reply:
+            for block in reply.blocks(self._max_answer):
+                if count == 0 and sniff(block[:HEAD_BYTES]) is None:
+                    raise self._error(reply, block[:MAX_ERROR], Stage.RECEIVING)
+                count += len(block)
+                sink.write(block)
+                if on_download is not None:
+                    on_download(Progress(count, reply.length))
+            if count == 0:
+                raise self._error(reply, b"", Stage.RECEIVING)
+        return Answer(count, time.monotonic() - started)
 
     def remove(
         self,
@@ -255,11 +273,64 @@ class RembgClient:
         return self._usage({"listBillingCycles": "1"}, parse_cycles)
 
     def _usage(self, params: Mapping[str, str], parse: Callable[[bytes], T]) -> T:
-        question = Question(self._transport, self._key, min(self._read_timeout, USAGE_TIMEOUT))
         try:
-            with question.ask("GET", self.usage_url, params=params) as reply:
-                return question.read(reply, MAX_USAGE, parse)
+            with self._asked(self._account, "GET", min(self._read_timeout, USAGE_TIMEOUT), params=params) as reply:
+                body = b"".join(reply.blocks(MAX_USAGE))
+                try:
+                    return parse(body)
+                except ApiError:
+                    said = read_error_body(reply.headers.get("content-type", ""), body)
+                    if said.is_html or (said.is_json and said.text):
+                        raise self._error(reply, body, Stage.RECEIVING) from None
+                    raise
         except ApiError as error:
-            # Asking costs nothing, whatever became of it; and the hints are worded for photos, which go elsewhere.
+            # A usage call is free. And the hints are worded for photos, which go to another address.
             hint = error.verdict.hint.replace("api.url", "api.usage_url")
             raise error_for(replace(error.verdict, hint=hint, charge=Charge.NOT_CHARGED)) from None
+
+    @contextmanager
+    def _asked(
+        self,
+        http: Http,
+        method: str,
+        read_timeout: float,
+        *,
+        upload: Upload | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Iterator[Reply]:
+        """Send one request and yield its 200 response.
+
+        Raises:
+            ApiError: there is none, or it can't be read to its end.
+            Exception: what reading the photo or a callback raised, unchanged.
+        """
+        reply = None
+        try:
+            with http.send(method, upload, read_timeout=read_timeout, params=params) as reply:
+                if reply.status != 200:
+                    stage = upload.stage if upload is not None else Stage.WAITING
+                    raise self._error(reply, _start(reply), stage)
+                yield reply
+        except Fault as fault:
+            raise self._error(reply, b"", fault.stage, fault) from None
+
+    def _error(self, reply: Reply | None, body: bytes, stage: Stage, fault: Fault | None = None) -> ApiError:
+        """Return the error for what became of a request. A key that the server repeats is blacked out."""
+        status, headers = (None, {}) if reply is None else (reply.status, dict(reply.headers))
+        if len(self._key) >= 8:
+            body = body.replace(self._key.encode(), b"***")
+            headers = {name: value.replace(self._key, "***") for name, value in headers.items()}
+        return error_for(judge(status, headers, body, fault, stage, time.time()))
+
+
+def _start(reply: Reply) -> bytes:
+    """Return the first bytes of an error's body, or none if it can't be read: the status counts all the same."""
+    body = b""
+    try:
+        for block in reply.blocks(sys.maxsize):
+            body += block
+            if len(body) >= MAX_ERROR:
+                break
+    except Fault:
+        return b""
+    return body

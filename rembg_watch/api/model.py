@@ -61,10 +61,26 @@ class Verdict:
     retry_after: float | None = None
 
 
-class Fault(Exception):
-    """A broken connection or transfer, in neutral words. ``code`` is a verdict's code, ``text`` the library's words."""
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Progress of a photo or a response: ``loaded`` of ``total`` bytes. ``total`` is None if unknown."""
 
-    def __init__(self, code: str, text: str) -> None:
+    loaded: int
+    total: int | None
+
+    @property
+    def fraction(self) -> float | None:
+        """0.0 to 1.0, or None if the total is unknown."""
+        if self.total is None:
+            return None
+        return self.loaded / self.total if self.total else 1.0
+
+
+class Fault(Exception):
+    """A broken connection or transfer. ``code`` is that of a verdict, ``text`` says what the library said."""
+
+    def __init__(self, code: str, text: str, stage: Stage = Stage.CONNECTING) -> None:
         super().__init__(text)
         self.code = code
         self.text = text
+        self.stage = stage

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
-    from rembg_watch.api.upload import Progress as Passed
+    from rembg_watch.api.model import Progress as Passed
 
 
 class Bars:

@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from rembg_watch.api.exchange import Exchange
+from rembg_watch.api.http import Http
 from rembg_watch.api.retry_after import parse_http_date
-from rembg_watch.api.transport import Transport
 from rembg_watch.api.verdict import Fault, judge
 from rembg_watch.cli import findings, localchecks
 from rembg_watch.cli.findings import Finding, Level, fail, ok, warn
@@ -75,21 +74,12 @@ def _api(config: Config) -> Iterator[Finding]:
     """Ask the address of pictures for its headers, without the key and without a picture."""
     url = config.api.url
     host = printable(urlsplit(url).netloc)
-    exchange = Exchange(min(config.api.read_timeout, LONGEST_READ))
     try:
-        transport = Transport(
-            [url],
-            connect_timeout=config.api.connect_timeout,
-            pool_size=1,
-            headers={"User-Agent": "rembg-watch-check"},
-        )
-        try:
-            with transport.send("HEAD", url, exchange) as reply:
-                status, date = reply.status, reply.headers.get("date", "")
-        finally:
-            transport.close()
+        http = Http(url, {"User-Agent": "rembg-watch-check"}, connect_timeout=config.api.connect_timeout, pool_size=0)
+        with http.send("HEAD", read_timeout=min(config.api.read_timeout, LONGEST_READ)) as reply:
+            status, date = reply.status, reply.headers.get("date", "")
     except Fault as fault:
-        verdict = judge(None, {}, b"", fault, exchange.stage, time.time())
+        verdict = judge(None, {}, b"", fault, fault.stage, time.time())
         yield fail("api", f"{host}: {verdict.message}", verdict.hint, ApiError.exit_code)
         return
     if status == 404 or 300 <= status < 400:

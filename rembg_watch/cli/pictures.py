@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rembg_watch.api.upload import REPORTED_BLOCK
+from rembg_watch.api.http import REPORTED_BLOCK
 from rembg_watch.delivery.files import open_temp
 from rembg_watch.delivery.naming import numbered
 from rembg_watch.delivery.placing import commit
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from rembg_watch.api.client import RembgClient
+    from rembg_watch.api.model import Progress
     from rembg_watch.api.options import Options
     from rembg_watch.api.removal import Removal
-    from rembg_watch.api.upload import Progress
     from rembg_watch.cli.bars import Bars
     from rembg_watch.cli.targets import Order
     from rembg_watch.delivery.files import TempFile

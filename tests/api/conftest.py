@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from api_raw_server import RawServer, picture
 
-from rembg_watch.api import exchange
+from rembg_watch.api import http
 from rembg_watch.api.client import RembgClient
 from rembg_watch.sandbox import Sandbox
 
@@ -16,7 +16,7 @@ from rembg_watch.sandbox import Sandbox
 @pytest.fixture(autouse=True)
 def _no_connection_is_old(monkeypatch):
     """A machine that stands still for some seconds makes no connection too old to be used again."""
-    monkeypatch.setattr(exchange, "MAX_IDLE", 3600.0)
+    monkeypatch.setattr(http, "MAX_IDLE", 3600.0)
 
 
 @pytest.fixture(scope="module")

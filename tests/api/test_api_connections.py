@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+import time
 
 import pytest
 from api_raw_server import RawServer, picture, until
 from api_sending import JPEG, PNG, client, good, send
 from PIL import Image
 
-from rembg_watch.api import exchange as wire
-from rembg_watch.api.transport import Transport
-from rembg_watch.errors import AnswerLost, BadAnswer
+from rembg_watch.api import http
+from rembg_watch.api.verdict import About, Charge
+from rembg_watch.errors import AnswerLost, BadAnswer, ServiceDown
 
 
 def test_connections_are_reused():
@@ -28,13 +29,35 @@ def test_idle_connections_are_not_used(monkeypatch):
     """A connection that the server may be about to close is replaced before a photo is risked on it."""
     with RawServer(good) as server, client(server) as one:
         send(one)
-        monkeypatch.setattr(wire, "MAX_IDLE", 0.0)
+        monkeypatch.setattr(http, "MAX_IDLE", 0.0)
         send(one)
         assert server.connections == 2
 
 
-def test_dead_connection_is_replaced_where_nothing_was_sent():
-    """A pooled connection that dies under the photo is replaced once, as the photo can't have been understood."""
+def test_each_connection_has_its_own_age(monkeypatch):
+    """One of two connections that is in use again and again does not keep the other one young."""
+    together = threading.Barrier(2, timeout=60)
+    with RawServer(good) as server, client(server) as one:
+
+        def both():
+            other = threading.Thread(target=send, args=(one,), kwargs={"on_wire": together.wait})
+            other.start()
+            send(one, on_wire=together.wait)
+            other.join()
+
+        both()
+        both()
+        assert server.connections == 2
+        monkeypatch.setattr(http, "MAX_IDLE", 0.5)
+        end = time.monotonic() + 0.6
+        while time.monotonic() < end:
+            send(one)
+        both()
+        assert server.connections >= 3
+
+
+def test_dead_connection_costs_nothing_where_not_all_was_sent():
+    """A kept connection that dies under the photo ends the request, not charged; the next one has a new connection."""
 
     def script(connection, number):
         connection.read_request()
@@ -46,12 +69,35 @@ def test_dead_connection_is_replaced_where_nothing_was_sent():
         else:
             good(connection, number)
 
-    calls = []
+    big = JPEG + bytes(30_000_000)
     with RawServer(script) as server, client(server) as one:
         send(one)
-        assert send(one, JPEG + bytes(30_000_000), on_wire=lambda: calls.append(1)).status == 200
+        with pytest.raises(ServiceDown) as caught:
+            send(one, big)
+        assert (caught.value.verdict.code, caught.value.verdict.charge) == ("reset", Charge.NOT_CHARGED)
+        assert send(one, big).status == 200
         assert server.connections == 2
-    assert calls == [1]
+
+
+def test_server_that_closes_unannounced_is_found_out():
+    """Once a kept connection broke, each photo gets a new one: what is sent into a dying one may have been charged."""
+
+    def script(connection, number):
+        connection.read_request()
+        connection.answer(PNG)
+        if number == 1:
+            connection.read_request()
+            connection.reset()
+            return
+        good(connection, number)
+
+    with RawServer(script) as server, client(server) as one:
+        send(one)
+        with pytest.raises(AnswerLost):
+            send(one)
+        for _ in range(3):
+            send(one)
+        assert server.connections == 4
 
 
 def test_dead_connection_is_not_replaced_where_all_was_sent():
@@ -71,21 +117,24 @@ def test_dead_connection_is_not_replaced_where_all_was_sent():
 
 
 @pytest.mark.parametrize("interim", ["102 Processing", "103 Early Hints"])
-def test_interim_answers_are_no_answers(interim):
-    """After an interim answer the final one is waited for: it is not left for the next photo of the connection."""
+def test_answers_after_interim_ones_reach_no_other_photo(interim):
+    """An interim answer is taken for the answer, which may have been charged; the final one is not left for the next."""
 
     def script(connection, number):
-        for width in (10, 11):
-            connection.read_request()
-            connection.send(f"HTTP/1.1 {interim}\r\nLink: </x>\r\n\r\n".encode() * 2)
-            connection.answer(picture("PNG", (width, 9)))
+        connection.read_request()
+        if number == 1:
+            connection.send(f"HTTP/1.1 {interim}\r\nLink: </x>\r\n\r\n".encode())
+            connection.server.ended.wait(0.05)
+        connection.answer(picture("PNG", (10 + number, 9)))
 
     with RawServer(script) as server, client(server) as one:
-        for width in (10, 11):
-            sink = io.BytesIO()
-            send(one, sink=sink)
-            assert Image.open(sink).size == (width, 9)
-        assert server.connections == 1
+        with pytest.raises(BadAnswer) as caught:
+            send(one)
+        assert (caught.value.verdict.about, caught.value.verdict.charge) == (About.UNKNOWN, Charge.POSSIBLY)
+        sink = io.BytesIO()
+        send(one, sink=sink)
+        assert Image.open(sink).size == (12, 9)
+        assert server.connections == 2
 
 
 def test_connection_that_changed_its_protocol_is_not_used_again():
@@ -134,19 +183,11 @@ def test_close_closes():
     assert results == [200]
 
 
-def test_a_request_that_begins_as_the_client_is_closed_gets_its_answer(monkeypatch):
+def test_a_request_under_way_as_the_client_is_closed_gets_its_answer():
     """A reload closes the old client while a worker is on its way into it: its photo is sent, and nothing is its fault."""
     with RawServer(good) as server, client(server) as one:
         send(one)
-        find = Transport._route
-
-        def closed_behind(transport, url, params):
-            monkeypatch.undo()
-            route = find(transport, url, params)
-            one.close()
-            return route
-
-        monkeypatch.setattr(Transport, "_route", closed_behind)
+        assert send(one, on_wire=one.close).status == 200
         assert send(one).status == 200
         assert server.connections == 2
 

@@ -96,19 +96,14 @@ def test_endless_error_pages_are_capped():
     assert failure(script).status == 400
 
 
-@pytest.mark.parametrize("part", ["head", "body"])
-def test_drips_are_bounded(part):
-    """An answer in drips, each in time, is given up after twice the read timeout, in its headers as in its body."""
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n"
+def test_drips_are_bounded():
+    """An answer in drips, each in time, is given up after twice the read timeout."""
     drips = []
 
     def script(connection, number):
         connection.read_request()
-        if part == "head":
-            connection.drip(head + b"X-Slow: " + b"x" * 5000, 0.05, drips)
-        else:
-            connection.send(head + b"\r\n" + PNG)
-            connection.drip(bytes(5000), 0.05, drips)
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + PNG)
+        connection.drip(bytes(5000), 0.05, drips)
 
     started = time.monotonic()
     verdict = failure(script, read_timeout=0.5)
@@ -117,6 +112,28 @@ def test_drips_are_bounded(part):
     in_time = all(after - before < 0.4 for before, after in pairwise([started, *drips, ended]))
     assert ended - started > 0.9 or not in_time
     assert (verdict.code, verdict.charge) == ("timeout", Charge.POSSIBLY)
+
+
+def test_answers_in_small_pieces():
+    """A picture is told by its first bytes, and an error by its words, in however many pieces they arrive."""
+    said = b'{"error": "invalid api key", "status": 401}'
+
+    def in_pieces(head, body):
+        def script(connection, number):
+            connection.read_request()
+            connection.send(f"HTTP/1.1 {head}\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+            for at in range(0, len(body), 7):
+                connection.send(body[at : at + 7])
+                connection.server.ended.wait(0.002)
+
+        return script
+
+    with RawServer(in_pieces("200 OK", PNG)) as server, client(server) as one:
+        sink = io.BytesIO()
+        assert send(one, sink=sink).bytes == len(PNG)
+        assert sink.getvalue() == PNG
+    for status in ("200 OK", "401 No"):
+        assert failure(in_pieces(status, said), error=AccountRefused).code == "key"
 
 
 def test_cut_short_answer_is_noticed():

@@ -11,7 +11,6 @@ import pytest
 from api_raw_server import RawServer
 from api_sending import KEY, PNG, good, send
 
-from rembg_watch.api import transport
 from rembg_watch.api.client import RembgClient
 from rembg_watch.api.verdict import Charge
 from rembg_watch.errors import ServiceDown
@@ -131,14 +130,13 @@ def test_small_packets_are_not_held_back(monkeypatch):
     """On the way through a proxy too a photo leaves as soon as it is given: Nagle's algorithm is off."""
     seen = []
 
-    def begin(exchange):
-        seen.append(exchange)
-        transport_begin(exchange)
+    def setsockopt(self, *arguments):
+        seen.append(arguments)
+        return socket.SocketType.setsockopt(self, *arguments)
 
-    transport_begin = transport.begin
-    monkeypatch.setattr(transport, "begin", begin)
     with RawServer(good) as proxy:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setattr(socket.socket, "setsockopt", setsockopt, raising=False)
         with RembgClient(KEY, url="http://api.invalid/rmbg", usage_url="http://api.invalid/usage") as one:
             send(one)
-            assert seen[0].sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in seen

@@ -24,6 +24,16 @@ def test_untrusted_tls(tls_server):
     assert tls_server.requests == []
 
 
+def test_tls_for_another_host(tls_server, certificate, monkeypatch):
+    """A trusted certificate is no proof for a host that is not in it."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate / "cert.pem"))
+    url = tls_server.url.replace("127.0.0.1", "127.1")  # the same address under another name
+    with RembgClient("k", url=url, usage_url=url) as client, pytest.raises(ServiceDown) as caught:
+        client.remove(JPEG)
+    assert (caught.value.verdict.code, caught.value.verdict.charge) == ("tls", Charge.NOT_CHARGED)
+    assert tls_server.requests == []
+
+
 def test_tls_with_the_bundle_of_the_environment(tls_server, certificate, monkeypatch):
     """The CA bundle that the environment names is read once, when the client is made; large photos go through TLS."""
     bundle = certificate / "bundle.pem"

@@ -2,51 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
-import inspect
-import threading
-
 import pytest
-import requests.exceptions
-import urllib3.exceptions
 from api_raw_server import RawServer
 from api_sending import JPEG, KEY, PNG, client, failure, good, send
 
 from rembg_watch.api.client import RembgClient
-from rembg_watch.api.exchange import Exchange
-from rembg_watch.api.faults import FAULTS, from_requests
-from rembg_watch.api.verdict import CODES, Charge
-from rembg_watch.errors import AccountRefused, AnswerLost, ImageRejected, ServiceDown, TooFast
-
-
-@pytest.mark.parametrize("module", [requests.exceptions, urllib3.exceptions, http.client])
-def test_every_exception_is_mapped(module):
-    """A new exception class of requests, urllib3 or http.client must be given a code before it comes up."""
-    classes = {
-        one
-        for _, one in inspect.getmembers(module, inspect.isclass)
-        if issubclass(one, Exception)
-        and not issubclass(one, Warning)
-        and one.__module__.startswith(("requests", "urllib3", "http"))
-    }
-    assert classes
-    assert {one.__qualname__ for one in classes - FAULTS.keys()} == set()
-    assert {code for code in FAULTS.values() if code} <= CODES
-
-
-def test_the_bottom_of_a_chain_decides():
-    """What is wrapped tells more than what wraps it; only a proxy's and a certificate's trouble is told by the wrapper."""
-    rq, u3 = requests.exceptions, urllib3.exceptions
-    inner = ConnectionResetError(104, "Connection reset by peer")
-    assert from_requests(rq.ConnectionError(u3.ProtocolError("aborted", inner))).code == "reset"
-    assert from_requests(rq.ProxyError(u3.ProxyError("no", OSError("Tunnel connection failed: 407")))).code == "proxy"
-    assert from_requests(rq.SSLError(u3.SSLError("bad certificate"))).code == "tls"
-    assert from_requests(rq.ConnectionError(TimeoutError("slow"))).code == "timeout"
-    assert from_requests(rq.RequestException("?")).code == "unknown"
-    loop = rq.ConnectionError("a")
-    loop.__cause__ = rq.Timeout("b")
-    loop.__cause__.__cause__ = loop
-    assert from_requests(loop).code == "timeout"
+from rembg_watch.api.verdict import Charge
+from rembg_watch.errors import AccountRefused, AnswerLost, ImageRejected, ServiceDown
 
 
 def test_refused_and_dns_cost_nothing():
@@ -114,7 +76,7 @@ def test_server_that_reads_nothing():
     def script(connection, number):
         connection.server.ended.wait()
 
-    verdict = failure(script, JPEG + bytes(30_000_000), error=ServiceDown, read_timeout=0.5)
+    verdict = failure(script, JPEG + bytes(30_000_000), error=ServiceDown, connect_timeout=0.5)
     assert (verdict.code, verdict.charge) == ("timeout", Charge.NOT_CHARGED)
 
 
@@ -133,26 +95,20 @@ def test_early_answer_is_read(status, error, code):
     assert (verdict.code, verdict.charge) == (code, Charge.NOT_CHARGED)
 
 
-@pytest.mark.parametrize("seen", ["at once", "when nothing more goes out"])
-def test_early_answer_of_a_server_that_stops_reading(monkeypatch, seen):
-    """It is read too. Its server still waits for the rest of the photo: the next one goes over another connection."""
-    if seen != "at once":
-        monkeypatch.setattr(Exchange, "answer_is_early", lambda _: False)
-    answered = threading.Event()
+def test_early_answer_of_a_server_that_stops_reading():
+    """Nothing more goes out, so the photo is given up: not charged. The next one goes over another connection."""
 
     def script(connection, number):
         if number == 1:
             connection.read_head()
             connection.answer(b"", status="429 Slow")
-            answered.set()
             connection.server.ended.wait()
         good(connection, number)
 
-    with RawServer(script) as server, client(server, read_timeout=1) as one:
-        with pytest.raises(TooFast) as caught:
-            send(one, JPEG + bytes(30_000_000), on_wire=lambda: answered.wait(60))
-        assert (caught.value.verdict.code, caught.value.verdict.charge) == ("too-fast", Charge.NOT_CHARGED)
-        one._read_timeout = 60
+    with RawServer(script) as server, client(server, connect_timeout=1) as one:
+        with pytest.raises(ServiceDown) as caught:
+            send(one, JPEG + bytes(30_000_000))
+        assert (caught.value.verdict.code, caught.value.verdict.charge) == ("timeout", Charge.NOT_CHARGED)
         assert send(one).status == 200
         assert server.connections == 2
 
