@@ -29,7 +29,7 @@ HINTS = {
     "proxy": "Check the proxy settings (HTTPS_PROXY, NO_PROXY).",
     "redirect": "Correct api.url; redirects are not followed, so the key was sent to no other host.",
     "wrong-url": "Check api.url; there is no such service at this address.",
-    "timeout": "Nothing to do: it is tried again. If it stays, check the network, or raise api.read_timeout and api.connect_timeout.",
+    "timeout": "Nothing to do: it is tried again. If it stays, check the network, or raise both timeouts of api.",
     "reset": "Nothing to do: it is tried again. If it stays, check the network, proxy and firewall.",
     "dns": "Check the name in api.url, and this machine's DNS.",
     "tls": "Check this machine's clock, and the CA bundle (REQUESTS_CA_BUNDLE) where a proxy opens TLS.",

@@ -92,6 +92,8 @@ class Upload:
         on_wire: Callable[[], object] | None = None,
     ) -> None:
         self.stage = Stage.CONNECTING
+        self.sent_at = 0.0
+        """When the last byte was sent, by the monotonic clock; 0 before."""
         self.failed: Exception | None = None
         """What reading the photo or a callback raised."""
         connect, read = timeouts
@@ -124,6 +126,7 @@ class Upload:
                 yield b"".join((head, piece, tail)) if head or tail else piece
                 if tail:
                     self.stage = Stage.WAITING
+                    self.sent_at = time.monotonic()
                 self._report(sent)
         except Exception as error:
             self.failed = error
@@ -176,8 +179,8 @@ class Reply:
         self.headers: Mapping[str, str] = response.headers
         self.length = response.length_remaining
         """The announced length in bytes, or None."""
-        self.seconds = 0.0
-        """Seconds that the whole body may take."""
+        self.deadline = 0.0
+        """When the body must be here, by the monotonic clock."""
         self.is_last = False
         """Whether nothing follows it on the connection, which is then free for the next request."""
 
@@ -192,7 +195,6 @@ class Reply:
             raise Fault("encoding", encoding, Stage.RECEIVING)
         if self.length is not None and self.length > most:
             raise Fault("too-much", f"{self.length} bytes are announced", Stage.RECEIVING)
-        deadline = time.monotonic() + self.seconds
         count, ended = 0, False
         while not ended:
             parts, size = [], 0
@@ -200,8 +202,8 @@ class Reply:
                 parts.append(self._read(REPORTED_BLOCK - size))
                 size += len(parts[-1])
                 ended = not parts[-1] or count + size == self.length
-                if not ended and time.monotonic() > deadline:
-                    raise Fault("timeout", f"the whole answer took longer than {self.seconds:g} s", Stage.RECEIVING)
+                if not ended and time.monotonic() > self.deadline:
+                    raise Fault("timeout", "the whole answer took too long", Stage.RECEIVING)
             count += size
             if count > most:
                 raise Fault("too-much", f"more than {most} bytes", Stage.RECEIVING)
@@ -337,7 +339,8 @@ class Http:
                 if upload is None and (fault.code in _UNSENT or isinstance(error, rq.ConnectTimeout)):
                     fault.stage = Stage.CONNECTING
                 raise fault from None
-            reply.seconds = 2 * read_timeout
+            sent_at = upload.sent_at if upload is not None else 0.0
+            reply.deadline = (sent_at or time.monotonic()) + 2 * read_timeout
             # A server that answered before it had the whole photo takes what comes next for the rest of the photo.
             reply.is_last = reply.status >= 200 and (upload is None or upload.stage is Stage.WAITING)
             if upload is not None and reply.status == 200:
