@@ -127,7 +127,9 @@ class ApiConfig(_Section):
     )
     url: str = Field(default=DEFAULT_URL, description="Where photos are sent; https, or http on this machine itself.")
     usage_url: str = Field(default=DEFAULT_USAGE_URL, description="Where credits are asked for; likewise.")
-    connect_timeout: Number = Field(default=10, gt=0, le=300, description="Seconds to wait for a connection, and for a block of a photo to be sent.")
+    connect_timeout: Number = Field(
+        default=10, gt=0, le=300, description="Seconds to wait for a connection, and for a block of a photo to be sent."
+    )
     read_timeout: Number = Field(default=180, gt=0, le=3600, description="Seconds to wait for the next bytes.")
     max_per_second: Number | None = Field(
         default=None, gt=0, le=1000, description="An upper bound of requests; below it the pace is found by itself."

@@ -12,13 +12,17 @@ TURN_SECONDS = 60.0
 
 
 def longest_turn(config: Config) -> float:
-    """Give the seconds after which a turn hangs: it may hold a usage call, tried twice, to a host of several addresses.
+    """Return the seconds after which a turn counts as hung: twice a usage call to a host of several addresses.
 
-    The call's answer may take two of its read timeouts, which are 30 s at most.
+    The response may take three read timeouts, which are 30 s at most.
     """
     return TURN_SECONDS + 2 * (4 * config.api.connect_timeout + 2 * min(config.api.read_timeout, 30.0))
 
 
 def lease_seconds(config: Config) -> float:
-    """Longer than any request can take, so that no living worker ever loses its claim."""
-    return config.api.connect_timeout + 4 * config.api.read_timeout + 3600
+    """Return more seconds than any request can take, so that no living worker ever loses its claim.
+
+    An upload takes two read timeouts, 53 minutes for 50 MB and one connect timeout for its last block; the response
+    takes three read timeouts.
+    """
+    return 2 * config.api.connect_timeout + 5 * config.api.read_timeout + 3600
