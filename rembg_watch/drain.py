@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
+from rembg_watch import clock
 from rembg_watch.errors import (
     EXIT_CANT_WRITE,
     EXIT_KEY_REFUSED,
@@ -79,7 +79,7 @@ def blocking(holds: list[Hold], now: float) -> bool:
 
 def _totals(daemon: Daemon) -> Counter[State]:
     totals: Counter[State] = Counter()
-    for by_state in daemon.steering.counts().values():
+    for by_state in daemon.queries.counts().values():
         totals.update(by_state)
     return totals
 
@@ -93,14 +93,14 @@ def drain(daemon: Daemon, stop: threading.Event) -> Result:
     daemon.start()
     try:
         before = _totals(daemon)
-        drained = drain_folders(daemon.config.folders, daemon.store, daemon.take_in, adopt=Adoption(daemon.outputs))
+        drained = drain_folders(daemon.config.folders, daemon.queue, daemon.take_in, adopt=Adoption(daemon.outputs))
         while not stop.wait(_LOOK):
-            if daemon.dispatcher.fatal is not None:
-                raise daemon.dispatcher.fatal
-            holds = daemon.holds.all()
-            if daemon.dispatcher.idle() and not daemon.dispatcher.open_work():
+            daemon.turn()
+            if daemon.database.fatal is not None:
+                raise daemon.database.fatal
+            if daemon.idle() and not daemon.open_work():
                 break
-            if blocking(holds, time.time()) and daemon.dispatcher.idle():
+            if blocking(daemon.holds.all(), clock.now()) and daemon.idle():
                 break
         holds = daemon.holds.all()
     finally:

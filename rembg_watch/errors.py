@@ -24,7 +24,7 @@
        `- BadAnswer                  200, but not the picture that was asked for
 
 Exceptions of libraries are turned into these where they arise: requests' in ``api/http.py``, sqlite3's in
-``jobs/sqlite.py``, Pillow's in ``imagefile.py``, and OSError's where a file is opened, always with one of the
+``jobs/database.py``, Pillow's in ``imagefile.py``, and OSError's where a file is opened, always with one of the
 ``from_*`` functions of those modules, so that each library has one seam.
 """
 

@@ -45,13 +45,13 @@ else:
     from rembg_watch.intake.inbox import inboxes_of
     from rembg_watch.intake.scanner import Summary, scan
     from rembg_watch.jobs.database import Database
-    from rembg_watch.jobs.store import JobStore
+    from rembg_watch.jobs.queue import Queue
     config = load_config(Path(database).parent.parent / "config.yaml")
-    store = JobStore(Database(Path(database), readonly=True))
+    queue = Queue(Database(Path(database), readonly=True))
     (it,) = inboxes_of(config.folders)
     def work():
         summary = Summary()
-        assert not list(scan(it, store, summary)), "unknown files"
+        assert not list(scan(it, queue, summary)), "unknown files"
         return summary.known
 def resident():
     with open("/proc/self/status") as status:

@@ -12,7 +12,7 @@ from rembg_watch.config.load import load_config
 from rembg_watch.errors import StateError
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.model import Charge, State
-from rembg_watch.jobs.steering import Steering
+from rembg_watch.jobs.queries import Queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,7 @@ class Audience:
                 self._database = Database(self._file, readonly=True)
             except StateError:  # the daemon has not made it yet
                 return []
-        return Steering(self._database).select(limit=2 * len(self._paths) + 100)
+        return Queries(self._database).select(limit=2 * len(self._paths) + 100)
 
     def _below(self, output: str) -> str:
         return f"outbox/{Path(self._whole(output)).relative_to(self._stage.outbox).as_posix()}"
@@ -93,13 +93,13 @@ class Audience:
     def through(self) -> list[Through]:
         """Give every delivered photo, in the order in which they are listed."""
         assert self._database is not None
-        steering = Steering(self._database)
+        queries = Queries(self._database)
         found = []
         for path in self._paths:
             if (job := self._done.get(path)) is None or job.output is None:
                 continue
             output = Path(self._whole(job.output))
-            charged = sum(attempt.charge is not Charge.NOT_CHARGED for attempt in steering.attempts(job.id))
+            charged = sum(attempt.charge is not Charge.NOT_CHARGED for attempt in queries.attempts(job.id))
             before = (self._stage.inbox / path).stat().st_size
             found.append(Through(path, job.profile, output, before, output.stat().st_size, charged))
         return found

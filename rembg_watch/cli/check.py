@@ -96,7 +96,10 @@ def _all(config_path: str | None, *, offline: bool) -> Iterator[Finding]:
     config, found = _config(config_path)
     yield from found
     if config is not None:
-        yield from localchecks.state(config)
+        state = list(localchecks.state(config))
+        yield from state
+        if not any(finding.level is Level.FAIL for finding in state):
+            yield from localchecks.results(config)
         yield from localchecks.folders(config, os.environ)
         if offline:
             yield ok("api", "not asked (--offline)")

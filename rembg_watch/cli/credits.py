@@ -126,8 +126,7 @@ def report(ctx: click.Context, config_path: str | None, by: Any, since: float | 
     """Sum up what was spent from here, by the ledger: charged, possibly charged, and saved by not sending."""
     config = options.load(config_path)
     from rembg_watch.cli import credits_page, show  # noqa: PLC0415
-    from rembg_watch.jobs.ledger import Ledger  # noqa: PLC0415
-    from rembg_watch.jobs.reconcile import reconcile  # noqa: PLC0415
+    from rembg_watch.jobs.ledger import Ledger, reconcile  # noqa: PLC0415
 
     rows, checks = [], []
     with options.reading(config) as database:

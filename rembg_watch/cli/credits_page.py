@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rembg_watch.api.usage import BillingCycle, MembershipUsage
-    from rembg_watch.jobs.ledger import Spent
-    from rembg_watch.jobs.reconcile import Reconciliation
+    from rembg_watch.jobs.ledger import Reconciliation, Spent
 
 
 def usage_page(usage: MembershipUsage, now: float, *, month: tuple[int, int] | None, period: int | None) -> list[Block]:

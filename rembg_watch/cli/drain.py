@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -106,6 +107,7 @@ def _dry_run(config: Config, *, as_json: bool) -> None:
     try:
         files = list(_survey(config, database))
         cost = _cost(config, database, files)
+        held = _too_many(config, files)
         waiting = _waiting(database)
     finally:
         if database is not None:
@@ -115,11 +117,12 @@ def _dry_run(config: Config, *, as_json: bool) -> None:
             {
                 "cost": cost,
                 "waiting": waiting,
+                "would_hold": list(held),
                 "files": [file._asdict() for file in files],
             }
         )
     else:
-        show(_page(files, cost, waiting))
+        show(_page(files, cost, waiting, held))
 
 
 class _Nothing:
@@ -133,50 +136,64 @@ def _survey(config: Config, database: Database | None) -> Iterator[Surveyed]:
     from rembg_watch.intake.adoption import Adoption  # noqa: PLC0415 - as above
     from rembg_watch.intake.survey import survey  # noqa: PLC0415
     from rembg_watch.jobs.outputs import Outputs  # noqa: PLC0415
-    from rembg_watch.jobs.store import JobStore  # noqa: PLC0415
+    from rembg_watch.jobs.queue import Queue  # noqa: PLC0415
 
     if database is None:
         yield from survey(config.folders, _Nothing())  # type: ignore[arg-type] # never a version, so never a dict of them
     else:
-        yield from survey(config.folders, JobStore(database), adopt=Adoption(Outputs(database)))
+        yield from survey(config.folders, Queue(database), adopt=Adoption(Outputs(database)))
 
 
 def _cost(config: Config, database: Database | None, files: Sequence[Surveyed]) -> int:
-    """Count the credits: the same bytes with the same options cost once, and nothing if they were paid for before."""
-    from rembg_watch.delivery import hash_file, same_content  # noqa: PLC0415 - as above
+    """Count the credits: the same picture with the same options costs once, and nothing if its result is there."""
+    from rembg_watch.delivery.files import open_source, same_content  # noqa: PLC0415 - as above
     from rembg_watch.errors import FileError  # noqa: PLC0415
     from rembg_watch.intake.survey import Verdict  # noqa: PLC0415
+    from rembg_watch.jobs.model import Key  # noqa: PLC0415
     from rembg_watch.jobs.outputs import Outputs  # noqa: PLC0415
+    from rembg_watch.picturehash import hash_photo  # noqa: PLC0415
 
-    paid: set[tuple[str, str]] = set()
+    store = options.result_store(config, database)
+    paid: set[tuple[object, str]] = set()
     for file in files:
         folder = config.folder(file.folder)
         if file.verdict is not Verdict.WOULD_SEND or folder is None:
             continue
-        fingerprint = folder.profile_for(file.path).options.fingerprint
         try:
-            content_hash, _ = hash_file(f"{file.folder}/{file.path}")
-        except FileError:
+            photo, _ = open_source(f"{file.folder}/{file.path}")
+            with photo:
+                content = hash_photo(photo).picture
+        except (FileError, OSError):
             continue
-        if not folder.reuse_results:
-            paid.add((content_hash, f"{fingerprint} {file.folder}/{file.path}"))
-        elif database is None or not any(
-            same_content(known.path, known.hash, known.size)
-            for known in Outputs(database).with_content(content_hash, fingerprint)
-        ):
-            paid.add((content_hash, fingerprint))
+        key = Key(content, folder.profile_for(file.path).options.fingerprint)
+        known = [] if database is None else Outputs(database).with_keys([key])[key]
+        if not folder.reuse_results:  # only its own earlier result is used again: the file was touched, not changed
+            known = [one for one in known if (one.folder, one.source) == (file.folder, file.path)]
+        usable = bool(known) or folder.reuse_results
+        if usable and (store.find(key) or any(same_content(one.path, one.hash, one.size) for one in known)):
+            continue
+        paid.add((key, "" if folder.reuse_results else f"{file.folder}/{file.path}"))
     return len(paid)
+
+
+def _too_many(config: Config, files: Sequence[Surveyed]) -> dict[str, int]:
+    """Return the inboxes with more new photos than ``hold_above``, and how many."""
+    from rembg_watch.intake.survey import Verdict  # noqa: PLC0415 - as above
+
+    new = Counter(file.folder for file in files if file.verdict is Verdict.WOULD_SEND)
+    limits = {str(folder.inbox): folder.hold_above for folder in config.folders}
+    return {inbox: count for inbox, count in new.items() if count > (limits.get(inbox) or count)}
 
 
 def _waiting(database: Database | None) -> int:
     if database is None:
         return 0
-    from rembg_watch.jobs.store import JobStore  # noqa: PLC0415 - as above
+    from rembg_watch.jobs.queue import Queue  # noqa: PLC0415 - as above
 
-    return JobStore(database).open_count()
+    return Queue(database).open_count()
 
 
-def _page(files: Sequence[Surveyed], cost: int, waiting: int) -> list[Block]:
+def _page(files: Sequence[Surveyed], cost: int, waiting: int, held: dict[str, int]) -> list[Block]:
     from rembg_watch.cli.show import Grid, Line, count, name, text  # noqa: PLC0415 - as above
     from rembg_watch.intake.survey import Verdict  # noqa: PLC0415
 
@@ -189,6 +206,9 @@ def _page(files: Sequence[Surveyed], cost: int, waiting: int) -> list[Block]:
     would = sum(1 for file in files if file.verdict is Verdict.WOULD_SEND)
     page: list[Block] = [Grid(["what", "file", "profile or reason"], rows)] if rows else []
     page.append(Line(f"{count(would, 'file')} would be sent, for {count(cost, 'credit')}.", "title"))
+    for inbox, photos in held.items():
+        told = f"{photos} photos in {name(inbox)} would be held: more than its hold_above"
+        page.append(Line(f"{told}. 'rembg-watch resume --folder' then sends them.", "warn"))
     if waiting:
         page.append(Line(f"{count(waiting, 'job')} of earlier runs would go on, for a credit each at most."))
     page.append(Line(f"{count(known, 'file')} known already: nothing would be done with them."))

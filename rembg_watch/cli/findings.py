@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from rembg_watch.cli.show import count
+from rembg_watch.cli.show import count, duration, size
 from rembg_watch.errors import EXIT_CANT_WRITE, EXIT_CONFIG, EXIT_KEY_REFUSED, EXIT_OK, EXIT_UNAVAILABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from rembg_watch.dispatch.results import Shortage
 
 LITTLE_SPACE = 1024**3
 """Bytes of free disk below which ``check`` warns."""
@@ -113,6 +115,20 @@ def space(subject: str, where: str, free: int) -> Finding | None:
     if free < NO_SPACE:
         return fail(subject, f"only {shown}", "Make room.", EXIT_CANT_WRITE)
     return warn(subject, f"only {shown}", "Make room soon.") if free < LITTLE_SPACE else None
+
+
+def short_store(shortage: Shortage) -> Finding:
+    """Warn of a result store that had to delete what was used a few days ago."""
+    held = duration(shortage.held)
+    if shortage.why == "max":
+        why, hint = f"results.max ({size(shortage.limit)}) was reached", "Raise results.max."
+    else:
+        why, hint = "the disk of the state directory was more than 90 % full", "Make room there."
+    return warn(
+        "results",
+        f"paid results had to be deleted {held} after their last use, because {why}",
+        f"A picture that comes again after that may be paid again. {hint}",
+    )
 
 
 def clock(skew: float) -> Finding:

@@ -1,4 +1,4 @@
-"""``rembg-watch jobs``: look at jobs, and steer them, while the daemon runs or not."""
+"""``rembg-watch jobs``: list, show, retry and cancel jobs, while the daemon runs or not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rembg_watch.jobs.database import Database
     from rembg_watch.jobs.model import Job
 
-STATES = ("queued", "running", "waiting", "done", "failed", "cancelled", "superseded")
+STATES = ("queued", "running", "waiting", "received", "done", "failed", "cancelled", "superseded")
 NOT_JOBS = ("settling", "incomplete", "ignored")
 """What a file in an inbox can be that is not a job (yet)."""
 _NUMBER = click.IntRange(min=1, max=2**63 - 1)
@@ -42,9 +42,9 @@ def list_(config_path: str | None, state: str | None, folder: str | None, limit:
     config = options.load(config_path)
     from rembg_watch.cli import show  # noqa: PLC0415
     from rembg_watch.cli.jobs_page import job_dict, list_page, unready_dict  # noqa: PLC0415
-    from rembg_watch.jobs.board import Board  # noqa: PLC0415
     from rembg_watch.jobs.model import State  # noqa: PLC0415
-    from rembg_watch.jobs.steering import Steering  # noqa: PLC0415
+    from rembg_watch.jobs.queries import Queries  # noqa: PLC0415
+    from rembg_watch.jobs.status_table import StatusTable  # noqa: PLC0415
 
     jobs, unready, tries = [], [], {}
     with options.reading(config) as database:
@@ -52,14 +52,14 @@ def list_(config_path: str | None, state: str | None, folder: str | None, limit:
         inbox = None if folder is None else options.find_inbox(folder, inboxes)
         if database is not None and state not in NOT_JOBS:
             wanted = None if state is None else State(state)
-            steering = Steering(database)
-            jobs = steering.select(state=wanted, folder=inbox, limit=limit + 1)
+            queries = Queries(database)
+            jobs = queries.select(state=wanted, folder=inbox, limit=limit + 1)
             if as_json:
-                tries = steering.times_sent(jobs[:limit])
+                tries = queries.times_sent(jobs[:limit])
         if database is not None and (state is None or state in NOT_JOBS):
             unready = [
                 file
-                for file in Board(database).unready()
+                for file in StatusTable(database).unready()
                 if inbox in (None, file.folder) and state in (None, file.state)
             ]
     more = len(jobs) > limit or len(unready) > limit
@@ -81,23 +81,38 @@ def show_(config_path: str | None, number: int, *, as_json: bool) -> None:
     """Show everything about one job: why it is where it is, its attempts and its outputs."""
     config = options.load(config_path)
     from rembg_watch.cli import show  # noqa: PLC0415
-    from rembg_watch.cli.jobs_page import attempt_dict, job_dict, job_page, output_dict  # noqa: PLC0415
-    from rembg_watch.jobs.steering import Steering  # noqa: PLC0415
+    from rembg_watch.cli.jobs_page import attempt_dict, job_dict, job_page, output_dict, stored  # noqa: PLC0415
+    from rembg_watch.jobs.queries import Queries  # noqa: PLC0415
 
     with options.reading(config) as database:
-        steering = None if database is None else Steering(database)
-        job = None if steering is None else steering.get(number)
-        if steering is None or job is None:
+        queries = None if database is None else Queries(database)
+        job = None if queries is None else queries.get(number)
+        if queries is None or job is None:
             _unknown(number)
             sys.exit(EXIT_SOME_FAILED)
-        attempts, outputs = steering.attempts(number), steering.outputs(job)
+        attempts, outputs = queries.attempts(number), queries.outputs(job)
+        files = stored(options.result_store(config, database), job, attempts)
     if as_json:
         shown: dict[str, Any] = job_dict(job, len(attempts))
-        shown["attempts_made"] = list(map(attempt_dict, attempts))
+        shown["kept"] = files.kept
+        shown["attempts_made"] = [attempt_dict(attempt, files.rejected.get(attempt.id)) for attempt in attempts]
         shown["outputs"] = list(map(output_dict, outputs))
         show.emit({"job": shown})
     else:
-        show.show(job_page(job, attempts, outputs, time.time()))
+        show.show(job_page(job, attempts, outputs, files, time.time()))
+
+
+_ALREADY = {
+    "queued": "is queued already",
+    "running": "is being sent already",
+    "received": "has its paid result already; it is delivered as soon as the outbox takes it",
+}
+"""Why a job is not queued again, by its state."""
+_TOO_LATE = {
+    "running": "it was already sent and charged",
+    "received": "it was already sent and charged, and its result waits for the outbox",
+}
+"""Why a job that has not ended can't be cancelled, by its state."""
 
 
 @command.command("retry")
@@ -113,7 +128,7 @@ def retry(config_path: str | None, numbers: tuple[int, ...], folder: str | None,
         raise click.UsageError("--folder goes with --failed.")
     config = options.load(config_path)
     from rembg_watch.cli.show import count  # noqa: PLC0415
-    from rembg_watch.jobs.steering import Steering  # noqa: PLC0415
+    from rembg_watch.jobs.queries import Queries  # noqa: PLC0415
 
     with options.writing(config) as database:
         inbox = None if folder is None else options.find_inbox(folder, options.all_inboxes(config, database))
@@ -121,12 +136,12 @@ def retry(config_path: str | None, numbers: tuple[int, ...], folder: str | None,
             _nothing(numbers, "No job has failed.")
             return
         known = _known(database, numbers)
-        changed = Steering(database).retry(ids=list(known), failed=failed, folder=inbox, now=time.time())
+        changed = Queries(database).retry(ids=list(known), failed=failed, folder=inbox, now=time.time())
     problems = _missing(numbers, known)
     for number in sorted(set(known) - set(changed)):
         job = known[number]
-        if job.state.value in ("queued", "running"):
-            click.echo(f"Job {number} is {job.state.value} already.")
+        if (already := _ALREADY.get(job.state.value)) is not None:
+            click.echo(f"Job {number} {already}.")
         else:
             problems += 1
             click.echo(
@@ -149,7 +164,7 @@ def cancel(config_path: str | None, numbers: tuple[int, ...], folder: str | None
         raise click.UsageError("Name the jobs by their IDs, or all of an inbox with --folder.")
     config = options.load(config_path)
     from rembg_watch.cli.show import count  # noqa: PLC0415
-    from rembg_watch.jobs.steering import Steering  # noqa: PLC0415
+    from rembg_watch.jobs.queries import Queries  # noqa: PLC0415
 
     with options.writing(config) as database:
         inbox = None if folder is None else options.find_inbox(folder, options.all_inboxes(config, database))
@@ -157,8 +172,8 @@ def cancel(config_path: str | None, numbers: tuple[int, ...], folder: str | None
             _nothing(numbers, "No job waits there.")
             return
         known = _known(database, numbers)
-        steering = Steering(database)
-        changed = steering.cancel(ids=list(known), folder=inbox, now=time.time()) if known or inbox else []
+        queries = Queries(database)
+        changed = queries.cancel(ids=list(known), folder=inbox, now=time.time()) if known or inbox else []
     problems = _missing(numbers, known)
     for number in sorted(set(known) - set(changed)):
         state = known[number].state.value
@@ -166,19 +181,17 @@ def cancel(config_path: str | None, numbers: tuple[int, ...], folder: str | None
             click.echo(f"Job {number} is cancelled already.")
             continue
         problems += 1
-        paid = "is being sent, or its answer is here: its credit is spent, so its result is worth having"
-        why = f"is {state} already" if known[number].finished_at is not None else paid
-        click.echo(f"Job {number} can't be cancelled: it {why}.", err=True)
+        click.echo(f"Job {number} can't be cancelled: {_TOO_LATE.get(state, f'it is {state} already')}.", err=True)
     if changed or inbox is not None:
         click.echo(f"{count(len(changed), 'job')} cancelled{_numbers(changed)}.")
     sys.exit(EXIT_SOME_FAILED if problems else 0)
 
 
 def _known(database: Database, numbers: Sequence[int]) -> dict[int, Job]:
-    from rembg_watch.jobs.steering import Steering  # noqa: PLC0415
+    from rembg_watch.jobs.queries import Queries  # noqa: PLC0415
 
-    steering = Steering(database)
-    return {number: job for number in dict.fromkeys(numbers) if (job := steering.get(number)) is not None}
+    queries = Queries(database)
+    return {number: job for number in dict.fromkeys(numbers) if (job := queries.get(number)) is not None}
 
 
 def _unknown(number: int) -> None:

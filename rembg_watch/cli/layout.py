@@ -44,7 +44,7 @@ class Placed:
 
 def shipped() -> Path:
     """Give the folder of unit files: in the installed package, or beside it in a clone."""
-    packaged = Path(str(resources.files("rembg_watch"))) / "systemd"
+    packaged = Path(str(resources.files("rembg_watch"))) / "units"
     return packaged if packaged.is_dir() else packaged.parent.parent / "systemd"
 
 

@@ -8,19 +8,21 @@ import importlib.util
 import os
 import stat
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rembg_watch.cli import findings
 from rembg_watch.cli.findings import Finding, fail, ok, warn
-from rembg_watch.cli.options import reading
+from rembg_watch.cli.options import reading, result_store, shortage
+from rembg_watch.cli.results import Stock
+from rembg_watch.cli.show import ago, count, size
 from rembg_watch.config.yamltree import read_tree
 from rembg_watch.errors import EXIT_CANT_WRITE, StateError
 from rembg_watch.fsutil import MountTable, mount_of, network_type
-from rembg_watch.jobs.board import Board
-from rembg_watch.jobs.database import Database
+from rembg_watch.jobs.database import Database, sqlite3
 from rembg_watch.jobs.lock import running_pid
-from rembg_watch.jobs.sqlite import sqlite3
+from rembg_watch.jobs.status_table import StatusTable
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
@@ -94,6 +96,24 @@ def state(config: Config) -> Iterator[Finding]:
     yield from _space("state_dir", standing)
 
 
+def results(config: Config) -> Iterator[Finding]:
+    """Look at the result store: how much it holds, whether that is enough, and the room on its disk."""
+    now = time.time()
+    with reading(config) as database:
+        stock = Stock.of(result_store(config, database).listing())
+        short = shortage(config, database, now)
+    room = _free(_standing(config.state_dir))
+    if config.results is None:
+        yield ok("results", f"off: a paid result is kept only until it is delivered ({size(stock.bytes)} now{room})")
+        return
+    held = f"{count(stock.kept, 'result')} kept, {size(stock.bytes)} of {size(config.results.max)}{room}"
+    if stock.oldest is not None:
+        held += f"; the longest unused one was last used {ago(stock.oldest, now)}"
+    yield ok("results", held)
+    if short is not None:
+        yield findings.short_store(short)
+
+
 def _free(path: Path) -> str:
     try:
         disk = os.statvfs(path)
@@ -139,7 +159,7 @@ def _seen(config: Config) -> frozenset[str]:
     """Give the folders that a daemon has seen in their places: one of them that is gone, it does not make again."""
     try:
         with reading(config) as database:
-            return frozenset() if database is None else frozenset(Board(database).fact("targets") or ())
+            return frozenset() if database is None else frozenset(StatusTable(database).fact("targets") or ())
     except StateError:
         return frozenset()
 

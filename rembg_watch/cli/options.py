@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from rembg_watch.config.model import Config
+    from rembg_watch.dispatch.results import Results, Shortage
     from rembg_watch.jobs.database import Database
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -70,6 +71,7 @@ def open_to_read(config: Config) -> Database | None:
 
     """
     from rembg_watch.jobs.database import Database  # noqa: PLC0415 - as above
+    from rembg_watch.jobs.schema import NoTables  # noqa: PLC0415
 
     path = config.state_dir / DATABASE
     try:
@@ -81,7 +83,10 @@ def open_to_read(config: Config) -> Database | None:
         raise StateError(
             f"can't read {path}: {error.strerror}", "Run this as the user that rembg-watch runs as."
         ) from error
-    return Database(path, readonly=True)
+    try:
+        return Database(path, readonly=True)
+    except NoTables:
+        return None
 
 
 def open_to_write(config: Config, *, create: bool = False) -> Database | None:
@@ -125,6 +130,25 @@ def writing(config: Config) -> Iterator[Database | None]:
         yield database
 
 
+def result_store(config: Config, database: Database | None) -> Results:
+    """Return the result store of a config. Without a database only what is in it can be asked."""
+    from rembg_watch.dispatch.results import Results  # noqa: PLC0415 - as above
+    from rembg_watch.jobs.queue import Queue  # noqa: PLC0415
+
+    keep, most = (None, 0) if config.results is None else (config.results.keep, config.results.max)
+    return Results(config.state_dir, Queue(database), keep, most)  # type: ignore[arg-type] # only pruning asks it
+
+
+def shortage(config: Config, database: Database | None, now: float) -> Shortage | None:
+    """Return that the result store had to delete answers within a week of their last use, or None."""
+    if database is None or config.results is None:
+        return None
+    from rembg_watch.dispatch.results import SHORTAGE, Shortage  # noqa: PLC0415 - as above
+    from rembg_watch.jobs.status_table import StatusTable  # noqa: PLC0415
+
+    return Shortage.from_fact(StatusTable(database).fact(SHORTAGE), config.results.max, now)
+
+
 def find_inbox(typed: str, inboxes: Iterable[str]) -> str:
     """Find the inbox that was meant: by its path, absolute or relative, or by its last name where that is unique.
 
@@ -156,9 +180,9 @@ def all_inboxes(config: Config, database: Database | None) -> list[str]:
     """Give the config's inboxes, and those that only the database still knows."""
     inboxes = [str(folder.inbox) for folder in config.folders]
     if database is not None:
-        from rembg_watch.jobs.overview import Overview  # noqa: PLC0415 - as above
+        from rembg_watch.jobs.queries import Queries  # noqa: PLC0415 - as above
 
-        inboxes += Overview(database).folders()
+        inboxes += Queries(database).folders()
     return inboxes
 
 

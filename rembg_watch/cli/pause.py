@@ -21,17 +21,17 @@ def command(config_path: str | None, reason: str | None) -> None:
         reason = os.fsencode(reason).decode("utf-8", "backslashreplace").strip()
     config = options.load(config_path)
     from rembg_watch.cli.show import moment, text  # noqa: PLC0415
-    from rembg_watch.jobs.board import PAUSE, Board  # noqa: PLC0415
     from rembg_watch.jobs.model import Hold  # noqa: PLC0415
+    from rembg_watch.jobs.status_table import PAUSE, StatusTable  # noqa: PLC0415
 
     database = options.open_to_write(config, create=True)
     assert database is not None
     with database:
-        board = Board(database)
-        standing = next((hold for hold in board.holds() if (hold.scope, hold.kind) == PAUSE), None)
+        table = StatusTable(database)
+        standing = next((hold for hold in table.holds() if (hold.scope, hold.kind) == PAUSE), None)
         message = reason or (standing.message if standing else "paused by hand")
         if standing is None or message != standing.message:
-            board.hold(Hold(*PAUSE, message, RELEASE, time.time()))
+            table.hold(Hold(*PAUSE, message, RELEASE, time.time()))
     if standing is None:
         click.echo(f"Paused: {text(message)}. Photos are still taken in; 'rembg-watch resume' goes on.")
     else:

@@ -12,7 +12,7 @@ import click
 from rembg_watch import logs
 from rembg_watch.cli.options import config_option
 from rembg_watch.errors import ConfigError, RembgWatchError
-from rembg_watch.notify import notify
+from rembg_watch.systemd import notify
 
 
 @click.command("run")

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rembg_watch import __version__
+from rembg_watch.cli import findings
 from rembg_watch.cli.options import short_names
 from rembg_watch.cli.show import Block, Grid, Line, ago, count, duration, moment, name, text
 
 if TYPE_CHECKING:
-    from rembg_watch.status.picture import Credits, FolderQueue, Held, Snapshot
+    from rembg_watch.status import Credits, FolderQueue, Held, Snapshot
 
 RUNNING_SHOWN = 12
+_STATES = ("queued", "running", "waiting", "received", "done", "failed")
+_ONLY_IF_ANY = ("waiting", "received")
+"""Left out where no job is in them: a table with both is too wide for a terminal of 80 columns."""
 
 
 def page(now: Snapshot) -> list[Block]:
@@ -26,6 +30,7 @@ def page(now: Snapshot) -> list[Block]:
         Line(),
         *_work(now),
         *_money(now),
+        *_results(now),
         *_not_ready(now, short),
         *_failures(now, short),
     ]
@@ -60,12 +65,13 @@ def _daemon(now: Snapshot) -> list[Block]:
 
 
 def _folders(now: Snapshot, short: dict[str, str]) -> list[Block]:
-    columns = ("folder", "profile", ">queued", ">running", ">waiting", ">done", ">failed", ">not ready", "watch")
+    states = [s for s in _STATES if s not in _ONLY_IF_ANY or any(getattr(folder, s) for folder in now.folders)]
+    columns = ("folder", "profile", *(f">{state}" for state in states), ">not ready", "watch")
     rows = [
         (
             short[folder.inbox],
             name(folder.profile) if folder.profile is not None else "(not in the config)",
-            *(str(getattr(folder, state)) for state in ("queued", "running", "waiting", "done", "failed")),
+            *(str(getattr(folder, state)) for state in states),
             str(folder.not_ready),
             _watch(folder),
         )
@@ -126,17 +132,24 @@ def _money(now: Snapshot) -> list[Block]:
     return [_credits(now.credits, now), Line(f"spent: {', '.join(limits)} (UTC)")]
 
 
+def _results(now: Snapshot) -> list[Block]:
+    if now.results_short is None:
+        return []
+    found = findings.short_store(now.results_short)
+    return [Line(f"{found.subject}: {found.message}", "warn"), Line(f"  {found.hint}", "warn")]
+
+
 def _credits(credit: Credits | None, now: Snapshot) -> Line:
     if credit is None:
         return Line("credits: not read yet; 'rembg-watch credits' asks for them")
     parts = [f"{credit.left} left (read {ago(credit.at, now.at)})"]
     if credit.reserve:
         parts.append(f"{credit.reserve} of them kept in reserve")
-    if now.throughput.open:
-        if credit.enough:
-            parts.append(f"enough for the {count(now.throughput.open, 'job')} to do")
-        else:
-            parts.append(f"{now.throughput.open - credit.spendable} too few for the {now.throughput.open} jobs to do")
+    if credit.unsent:
+        photos = f"the {count(credit.unsent, 'photo')} to send"
+        parts.append(
+            f"enough for {photos}" if credit.enough else f"{credit.unsent - credit.spendable} too few for {photos}"
+        )
     if credit.days_left is not None:
         parts.append(f"about {credit.days_left:.0f} days at last week's pace")
     if credit.period_end is not None:

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 from annotated_types import Ge, Gt, Le
 
 from rembg_watch.api.options import Options
-from rembg_watch.config.written import ApiConfig, CreditsConfig, FolderConfig, RetryConfig, WrittenConfig
+from rembg_watch.config.written import (
+    ApiConfig,
+    CreditsConfig,
+    FolderConfig,
+    ResultsConfig,
+    RetryConfig,
+    WrittenConfig,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +35,13 @@ if TYPE_CHECKING:
 EXAMPLE_FILE = "config.example.yaml"
 _COLUMN = 38
 _WIDTH = 118
-_PLAIN = re.compile(r"[A-Za-z/~$][\w./~${}:-]*")
-_SECTIONS: dict[str, type[BaseModel]] = {"api": ApiConfig, "credits": CreditsConfig, "retry": RetryConfig}
+_PLAIN = re.compile(r"[A-Za-z/~$][\w./~${}:-]*|\d+([smhdw]|[kMGT]B)")
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "api": ApiConfig,
+    "credits": CreditsConfig,
+    "retry": RetryConfig,
+    "results": ResultsConfig,
+}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from rembg_watch.config.matching import any_of, by_folder, nearest
-from rembg_watch.config.written import DEFAULT_INCLUDE, ApiConfig, CreditsConfig, FolderConfig, RetryConfig
+from rembg_watch.config.written import (
+    DEFAULT_INCLUDE,
+    ApiConfig,
+    CreditsConfig,
+    FolderConfig,
+    ResultsConfig,
+    RetryConfig,
+)
 from rembg_watch.errors import ConfigError
 from rembg_watch.printable import printable
 
@@ -17,7 +24,7 @@ if TYPE_CHECKING:
 
     from rembg_watch.api.options import Options
 
-__all__ = ["ApiConfig", "Config", "CreditsConfig", "Folder", "FolderConfig", "Profile", "RetryConfig"]
+__all__ = ["ApiConfig", "Config", "CreditsConfig", "Folder", "FolderConfig", "Profile", "ResultsConfig", "RetryConfig"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Folder:
     recursive: bool = True
     priority: int = 0
     daily_limit: int | None = None
+    hold_above: int | None = 2000
     settle: float = 0.5
     watch: Literal["auto", "events", "scan"] = "auto"
     rescan: float = 60.0
@@ -63,6 +71,12 @@ class Folder:
     @cached_property
     def _excluded(self) -> Callable[[str], bool]:
         return any_of(self.exclude)
+
+    @cached_property
+    def fingerprints(self) -> tuple[str, ...]:
+        """The fingerprints of all options that photos of this folder may be sent with."""
+        profiles = (self.profile, *(profile for _, profile in self.subfolders))
+        return tuple(dict.fromkeys(profile.options.fingerprint for profile in profiles))
 
     def profile_for(self, relpath: str) -> Profile:
         """Give the profile of a file by its path relative to the inbox; the longest matching subfolder wins."""
@@ -91,6 +105,7 @@ class Config:
     retry: RetryConfig
     folders: tuple[Folder, ...]
     profiles: dict[str, Profile]
+    results: ResultsConfig | None
     path: Path
     warnings: tuple[str, ...] = ()
     key: str | None = field(default=None, repr=False)

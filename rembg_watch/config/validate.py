@@ -14,14 +14,26 @@ from pydantic import BaseModel, ValidationError
 
 from rembg_watch.api.options import Options
 from rembg_watch.config.problems import did_you_mean, in_words, value_shown
-from rembg_watch.config.written import ApiConfig, CreditsConfig, FolderConfig, RetryConfig, WrittenConfig
+from rembg_watch.config.written import (
+    ApiConfig,
+    CreditsConfig,
+    FolderConfig,
+    ResultsConfig,
+    RetryConfig,
+    WrittenConfig,
+)
 
 if TYPE_CHECKING:
     from rembg_watch.config.problems import KeyPath
     from rembg_watch.config.yamltree import Tree
 
 _ROUNDS = 20
-_SECTIONS: dict[str, type[BaseModel]] = {"api": ApiConfig, "credits": CreditsConfig, "retry": RetryConfig}
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "api": ApiConfig,
+    "credits": CreditsConfig,
+    "retry": RetryConfig,
+    "results": ResultsConfig,
+}
 _HOMES: dict[str, type[BaseModel]] = {
     "the top level": WrittenConfig,
     **_SECTIONS,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path  # noqa: TC003  # pydantic needs it at run time
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -167,6 +168,103 @@ class RetryConfig(_Section):
     max_delay: Number = Field(default=600, gt=0, le=86_400, description="Seconds between two attempts at most.")
 
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SIZES = {"kB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
+_SIZES |= {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
+_DURATION = rf"(\d{{1,9}}(?:\.\d+)?) ?([{''.join(_UNITS)}])"
+_SIZE = rf"(\d{{1,9}}(?:\.\d+)?) ?({'|'.join(_SIZES)})"
+LEAST_KEPT = 3600.0
+LEAST_STORED = 1000**2
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a text such as "90d".
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    match = re.fullmatch(_DURATION, text.strip(), re.ASCII)
+    if match is None:
+        raise ValueError('must be a time such as "90d" or "12h" (s, m, h, d, w)')
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a text such as "20GB".
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    match = re.fullmatch(_SIZE, text.strip(), re.ASCII)
+    if match is None:
+        raise ValueError('must be a size such as "20GB" or "500MB"')
+    return int(float(match[1]) * _SIZES[match[2]])
+
+
+def _duration(value: object) -> object:
+    """Parse a text; a plain number is seconds."""
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _size(value: object) -> object:
+    """Parse a text; a plain number is bytes."""
+    return parse_size(value) if isinstance(value, str) else value
+
+
+def _long_enough(value: float) -> float:
+    if value < LEAST_KEPT:
+        raise ValueError('must be at least "1h" (a plain number is seconds)')
+    return value
+
+
+def _large_enough(value: int) -> int:
+    if value < LEAST_STORED:
+        raise ValueError('must be at least "1MB" (a plain number is bytes)')
+    return value
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_duration, json_schema_input_type=float | Annotated[str, Field(pattern=f"^{_DURATION}$")]),
+    BeforeValidator(_no_bool, json_schema_input_type=float | Annotated[str, Field(pattern=f"^{_DURATION}$")]),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(_size, json_schema_input_type=int | Annotated[str, Field(pattern=f"^{_SIZE}$")]),
+    BeforeValidator(_no_bool, json_schema_input_type=int | Annotated[str, Field(pattern=f"^{_SIZE}$")]),
+]
+
+
+class ResultsConfig(_Section):
+    """How long paid results are kept after their delivery."""
+
+    keep: Annotated[Duration, AfterValidator(_long_enough)] = Field(
+        default=90 * 86_400.0,
+        description="How long after their last use: a number with s, m, h, d or w; 1h or more.",
+        examples=["90d"],
+    )
+    max: Annotated[Size, AfterValidator(_large_enough)] = Field(
+        default=20 * 1000**3,
+        description="How much in all: a number with MB, GB or TB. A tenth of the disk is always left free.",
+        examples=["20GB"],
+    )
+
+
+def _off(value: object) -> object:
+    """Let ``off``, which YAML reads as false, mean none."""
+    return None if value is False or value == "off" else value
+
+
+def _off_or_keys(value: object) -> object:
+    value = _off(value)
+    if value is not None and not isinstance(value, dict | ResultsConfig):
+        raise ValueError("must be off, or keys such as {keep: 90d, max: 20GB}")
+    return value
+
+
+Off = Literal["off", False]
+
+
 class FolderConfig(_Section):
     """One watched inbox, as written."""
 
@@ -195,6 +293,15 @@ class FolderConfig(_Section):
     priority: Whole = Field(default=0, ge=-1000, le=1000, description="Higher first.")
     daily_limit: Whole | None = Field(
         default=None, ge=1, description="Images per UTC day from this folder; null: no limit of its own."
+    )
+    hold_above: Annotated[
+        Annotated[Whole, Field(ge=1)] | None, BeforeValidator(_off, json_schema_input_type=int | Off | None)
+    ] = Field(
+        default=2000,
+        description=(
+            "If more new photos than this come within 10 minutes, none of them is sent before "
+            "'rembg-watch resume --folder F'; off: no such hold (1 or more)."
+        ),
     )
     settle: Number = Field(
         default=0.5, ge=0, le=3600, description="Seconds without a change before a file counts as finished."
@@ -262,7 +369,10 @@ class WrittenConfig(_Section):
     api: ApiConfig = Field(default_factory=ApiConfig, description="How RemBG.com is reached.")
     state_dir: FolderPath | None = Field(
         default=None,
-        description="Where jobs.db and the lock are. Default: $STATE_DIRECTORY, else ~/.local/state/rembg-watch.",
+        description=(
+            "Where jobs.db, the paid results and the lock are. Default: $STATE_DIRECTORY, else "
+            "~/.local/state/rembg-watch."
+        ),
         examples=["/var/lib/rembg-watch"],
     )
     workers: Whole = Field(default=8, ge=1, le=256, description="Requests in flight at most.")
@@ -271,6 +381,15 @@ class WrittenConfig(_Section):
     )
     credits: CreditsConfig = Field(default_factory=CreditsConfig, description="How many images may be sent.")
     retry: RetryConfig = Field(default_factory=RetryConfig, description="When a job is tried again.")
+    results: Annotated[
+        ResultsConfig | None, BeforeValidator(_off_or_keys, json_schema_input_type=ResultsConfig | Off | None)
+    ] = Field(
+        default_factory=ResultsConfig,
+        description=(
+            "Paid results are kept in the state directory, so that the same picture is not paid for again. "
+            "results: off keeps them only until they are delivered."
+        ),
+    )
     profiles: dict[str, ProfileOptions] = Field(
         default_factory=dict,
         description="Named sets of options, by RemBG.com's own names.",

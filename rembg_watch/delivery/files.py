@@ -220,11 +220,14 @@ def open_source(path: str, *, folder: int | None = None) -> tuple[BinaryIO, os.s
     """
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(path, flags, dir_fd=folder)
+        file = io.FileIO(os.open(path, flags, dir_fd=folder), "rb")
     except OSError as error:
         raise source_error(error, path) from error
-    file = io.FileIO(descriptor, "rb")
-    status = os.fstat(descriptor)
+    try:
+        status = os.fstat(file.fileno())
+    except OSError as error:
+        file.close()
+        raise source_error(error, path) from error
     if not stat.S_ISREG(status.st_mode):
         file.close()
         raise SourceError(f"{printable(path)} is not a regular file", "Only plain files are read; it is left alone.")

@@ -89,6 +89,27 @@ def open_target_folder(root: str, relpath: str) -> tuple[int, str]:
         raise target_error(error, where, "open the folder") from error
 
 
+def check_folder(root: str, relpath: str) -> None:
+    """Make the folder of an output below ``root`` if needed, and check that files can be created there.
+
+    The root itself is looked at by ``writable``.
+
+    Raises:
+        TargetError: a link or a file stands in the way, or permission is missing.
+        ValueError: ``relpath`` leads out of the root.
+    """
+    if "/" not in relpath:
+        return
+    folder, _ = open_target_folder(root, relpath)
+    try:
+        if not os.access(".", os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True):
+            raise target_error(
+                OSError(errno.EACCES, os.strerror(errno.EACCES)), os.path.join(root, os.path.dirname(relpath))
+            )
+    finally:
+        os.close(folder)
+
+
 @contextmanager
 def source_folder(inbox: str, source: str) -> Iterator[tuple[int, str]]:
     """Open the folder that a photo lies in, following no link below ``inbox``; raises plain OSError."""

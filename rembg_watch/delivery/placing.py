@@ -41,6 +41,8 @@ _RENAME_NOREPLACE = 1
 _UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EINVAL}
 _libc = ctypes.CDLL(None, use_errno=True)
+_sync_file_range: Callable[..., int] | None = getattr(_libc, "sync_file_range", None)
+_SYNC_FILE_RANGE_WRITE = 2
 _renameat2: Callable[..., int] | None = getattr(_libc, "renameat2", None)  # glibc 2.28, musl 1.2.6
 
 
@@ -128,6 +130,12 @@ def sync(temp: TempFile) -> None:
         os.fsync(temp.file.fileno())
     except OSError as error:
         raise target_error(error, temp.path) from error
+
+
+def start_writeback(temp: TempFile) -> None:
+    """Begin to write the bytes to the disk without waiting: the :func:`sync` that follows has less to wait for."""
+    if _sync_file_range is not None:
+        _sync_file_range(temp.file.fileno(), ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
 
 
 def place(temp: TempFile, final_path: str, *, replace: bool, hash_expected: str | None = None) -> str:

@@ -1,231 +1,326 @@
-"""What is held, and why. A hold makes work wait with a reason, a next check and a way out; it never fails a job.
+"""Holds: what may not be sent or delivered for now, and why. A hold makes work wait; it never fails a job.
 
-The registry is in memory, where the dispatcher asks it all the time; every change is written to the board for people.
+Each hold is a circuit breaker. *Open*: nothing passes. When its free probe succeeds it is *half-open*: one job passes,
+as a trial. If the trial succeeds the hold is *closed* and gone; if not, it opens again. What is half-open is not shown
+to people: its reason is most likely over.
+
+``pause`` and ``too-many`` belong to commands: they are read from the status table, where every other hold is published.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from rembg_watch.dispatch.credits import next_day
-from rembg_watch.jobs.board import PAUSE
+from rembg_watch import clock
 from rembg_watch.jobs.model import Hold
+from rembg_watch.jobs.status_table import PAUSE, TOO_MANY
 
 if TYPE_CHECKING:
-    from rembg_watch.jobs.board import Board
+    from collections.abc import Iterable
+
+    from rembg_watch.jobs.status_table import StatusTable
 
 ALL = "all"
-FIRST_CHECK = 30.0
-"""Seconds from the start of a hold to its first free probe."""
-LATEST_CHECK = 30.0
-"""A hold that money or the network can end at any time is looked at this often, in seconds."""
-LATEST_PROFILE_CHECK = 3600.0
-AGAIN_SECONDS = 600.0
-"""A hold that comes again within this time of its end was not over: its probe saw less than the work needs."""
+PROFILE, OUTBOX, INBOX = "profile:", "outbox:", "inbox:"
+"""What a scope begins with; behind it stands a fingerprint or a path."""
+OPENS_AFTER = 5
+"""Faults of the service in a row, of any jobs, that open its hold."""
+ACCOUNT_KINDS = frozenset({"credits", "key", "usage", "service", "pace", "daily-limit", "monthly-limit"})
+"""Kinds of holds on everything that the account thread probes."""
 
 log = structlog.get_logger()
 
 
-def profile_scope(fingerprint: str) -> str:
-    """Give the scope of a hold on one set of options."""
-    return f"profile:{fingerprint}"
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds between two looks at what is held, and from which on something counts as late."""
+
+    check: float = 30.0
+    """Between two looks at what money, the clock or the network can end at any time."""
+    profile_check: float = 60.0
+    """To the first trial of a refused profile; doubled each time it is refused again."""
+    longest_profile_check: float = 3600.0
+    outbox_check: float = 2.0
+    """To the first look at a held outbox; doubled up to ``check``."""
+    usage_check: float = 10.0
+    """To the next try where the credits can't be read and nothing may be sent without."""
+    usage_retry: float = 15.0
+    """Between two usage calls while they fail and the last reading still serves."""
+    first_pause: float = 5.0
+    """Of the service's circuit breaker; doubled up to ``longest_pause``."""
+    longest_pause: float = 60.0
+    longest_paid_pause: float = 600.0
+    """Where a trial may cost a credit each time, though nothing comes of it."""
+    tidy: float = 30.0
+    """Between two tries to put away sources that could not be put away."""
+    late: float = 30.0
+    """For a read of an inbox, or a delivery into an outbox: then it is held, and others go on."""
 
 
-def outbox_scope(outbox: str) -> str:
-    """Give the scope of a hold on one outbox."""
-    return f"outbox:{outbox}"
+class Settable(Protocol):
+    """Something that a thread waits for."""
 
-
-def inbox_scope(inbox: str) -> str:
-    """Give the scope of a hold on one inbox."""
-    return f"inbox:{inbox}"
+    def set(self) -> None:
+        """Wake the thread."""
+        ...
 
 
 @dataclass
-class _Held:
+class _Breaker:
     hold: Hold
     interval: float
-    until_tomorrow: bool = False
+    half_open: bool = False
+    trial: int | None = None
+    """The job that is on trial."""
 
 
 class Holds:
-    """All holds that are in force. Safe for threads. Times are Unix seconds."""
+    """All holds in force. Safe for threads. Times are seconds of the scheduling clock."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, timings: Timings, *wake: Settable) -> None:
+        self.timings = timings
+        self._wake = wake
         self._lock = threading.Lock()
-        self._changing = threading.Lock()
-        """From a change until the board tells it: a hold that ends there before it has begun would stay there."""
-        self._held: dict[tuple[str, str], _Held] = {}
-        self._ended: dict[tuple[str, str], tuple[_Held, float]] = {}
-        """Holds that a probe ended, and when (monotonic seconds); the work has not shown yet that they are over."""
-        self._untold: set[tuple[str, str]] = set()
-        """What has changed and could not be written to the board."""
+        self._breakers: dict[tuple[str, str], _Breaker] = {}
+        self._faults = 0
+        self._openings = 0
+        self.changed = True
+        """Whether the status table does not show the holds yet. Reset by the one who publishes them."""
 
-    def load(self, now: float) -> None:
-        """Take over the holds of the run before: a pause stands, the others are looked at anew."""
-        for hold in self._board.holds():
-            if (hold.scope, hold.kind) == PAUSE or hold.scope.startswith("profile:"):
-                # Checked soon at the latest, whatever the clock said when the hold was written.
-                soon = None if hold.next_check is None else min(hold.next_check, now + LATEST_PROFILE_CHECK)
-                self._held[hold.scope, hold.kind] = _Held(replace(hold, next_check=soon), FIRST_CHECK)
-            else:
-                self._board.release(hold.scope, hold.kind)
-        log.debug("holds.loaded", held=len(self._held), at=now)
+    # -- from the status table
 
-    def reload_pause(self) -> None:
-        """Look whether somebody paused or resumed from outside."""
-        standing = {(hold.scope, hold.kind): hold for hold in self._board.holds()}
+    def load(self, table: StatusTable) -> None:
+        """Take over the holds of the process before: pauses and refused profiles stand, others are found again."""
+        now = clock.now()
         with self._lock:
-            was = PAUSE in self._held
-            if PAUSE in standing:
-                self._held[PAUSE] = _Held(standing[PAUSE], 0.0)
-            else:
-                self._held.pop(PAUSE, None)
-        if was != (PAUSE in standing):
-            log.info("paused" if PAUSE in standing else "resumed", reason=getattr(standing.get(PAUSE), "message", None))
+            for hold in table.holds():
+                if hold.scope.startswith(PROFILE):
+                    at = min(hold.next_check or now, now + self.timings.longest_profile_check)
+                    kept = replace(hold, next_check=at)
+                    self._breakers[hold.scope, hold.kind] = _Breaker(kept, self.timings.profile_check)
+        self.reload_commands(table)
 
-    def hold(
-        self,
-        scope: str,
-        kind: str,
-        message: str,
-        release: str,
-        *,
-        now: float,
-        check_in: float | None = FIRST_CHECK,
-        until_tomorrow: bool = False,
-    ) -> None:
-        """Set a hold, or renew it. ``check_in``: seconds to the next probe; None where somebody else ends it.
+    def reload_commands(self, table: StatusTable) -> None:
+        """Read what ``pause`` and ``resume`` changed."""
+        there = {(h.scope, h.kind): h for h in table.holds() if h.kind in (PAUSE[1], TOO_MANY)}
+        with self._lock:
+            known = {key for key in self._breakers if key[1] in (PAUSE[1], TOO_MANY)}
+            for key in known - set(there):
+                del self._breakers[key]
+                log.info("resumed", scope=key[0])
+            for key, hold in there.items():
+                if key not in known:
+                    log.info("paused" if key == PAUSE else "hold.begin", scope=key[0], kind=key[1], reason=hold.message)
+                self._breakers[key] = _Breaker(hold, 0.0)
+            if known != set(there):
+                self._notify()
 
-        ``until_tomorrow``: it is looked at as the UTC day ends on the wall clock, whatever that is set to meanwhile.
+    # -- opening and closing
 
-        One that comes again soon after a probe ended it goes on: since when it stands, and, for an outbox, how seldom
-        it is looked at.
+    def hold(self, scope: str, kind: str, message: str, release: str, *, check_in: float | None) -> None:
+        """Open a hold, or renew it. ``check_in``: seconds to its probe; None where something else ends it.
+
+        A trial that failed opens the hold again: an outbox or a profile is then looked at half as often.
         """
-        with self._changing:
-            with self._lock:
-                held = self._held.get((scope, kind))
-                since = held.hold.since if held else now
-                ended, at = self._ended.pop((scope, kind), (None, 0.0))
-                if held is None and ended is not None and time.monotonic() - at < AGAIN_SECONDS:
-                    since = min(now, ended.hold.since)
-                    if check_in is not None and scope.startswith("outbox:"):
-                        check_in = max(check_in, min(LATEST_CHECK, 2 * ended.interval))
-                elif held is not None and check_in is not None and scope.startswith("outbox:"):
-                    check_in = max(check_in, held.interval)  # what others had in flight is the same trouble
-                next_check = next_day(now) if until_tomorrow else None if check_in is None else now + check_in
-                hold = Hold(scope, kind, message, release, since, next_check)
-                self._held[scope, kind] = _Held(hold, check_in or FIRST_CHECK, until_tomorrow)
-            if held is None:
+        now = clock.now()
+        with self._lock:
+            before = self._breakers.get((scope, kind))
+            if before is not None and check_in is not None and scope.startswith((OUTBOX, PROFILE)):
+                longest = self.timings.longest_profile_check if scope.startswith(PROFILE) else self.timings.check
+                check_in = max(check_in, min(longest, before.interval * 2) if before.half_open else before.interval)
+            since = before.hold.since if before is not None else now
+            next_check = None if check_in is None else now + check_in
+            hold = Hold(scope, kind, message, release, since, next_check)
+            self._breakers[scope, kind] = _Breaker(hold, check_in or 0.0)
+            if before is None or before.half_open:
                 log.warning("hold.begin", scope=scope, kind=kind, reason=message, release=release)
-            if held is None or (held.hold.message, held.hold.next_check) != (message, next_check):
-                self._tell((scope, kind))
+            if before is None or before.half_open or before.hold != hold:
+                self._notify()
 
-    def release(self, scope: str, kind: str | None = None) -> bool:
-        """End a hold, or every hold of a scope; False where there was none: then what ended before is over indeed."""
-        if not self._keys(scope, kind):  # the usual case, with each photo: it waits for no board
+    def release(self, scope: str, kind: str | None = None) -> None:
+        """Close a hold, or every hold of a scope that no command set."""
+        with self._lock:
+            for key in [key for key in self._breakers if key[0] == scope and kind in (None, key[1])]:
+                if key[1] not in (PAUSE[1], TOO_MANY):
+                    self._close(key)
+
+    def _close(self, key: tuple[str, str]) -> None:
+        breaker = self._breakers.pop(key)
+        if not breaker.half_open:
+            log.info("hold.end", scope=key[0], kind=key[1])
+        self._notify()
+
+    def half_open(self, scope: str, kind: str) -> None:
+        """Let one job pass as a trial: the hold's probe found its reason gone."""
+        with self._lock:
+            breaker = self._breakers.get((scope, kind))
+            if breaker is not None and not breaker.half_open:
+                breaker.half_open, breaker.trial = True, None
+                log.info("hold.end", scope=scope, kind=kind)
+                self._notify()
+
+    def postpone(self, scope: str, kind: str, seconds: float) -> None:
+        """Set the time of the next probe: this one found that the reason still stands."""
+        with self._lock:
+            breaker = self._breakers.get((scope, kind))
+            if breaker is not None:
+                breaker.hold = replace(breaker.hold, next_check=clock.now() + seconds)
+                breaker.interval = seconds
+                self._notify()
+
+    def drop_unused(self, used: Iterable[str]) -> None:
+        """Close the holds on profiles, outboxes and inboxes that the config does not have: nothing would end them."""
+        keep = set(used)
+        with self._lock:
+            for key in [key for key in self._breakers if key[0] != ALL and key[0] not in keep]:
+                self._close(key)
+
+    def check_now(self) -> None:
+        """Make every free probe due: a new config may have ended the reason."""
+        with self._lock:
+            for breaker in self._breakers.values():
+                if breaker.hold.next_check is not None and not breaker.hold.scope.startswith(PROFILE):
+                    breaker.hold = replace(breaker.hold, next_check=clock.now())
+            self._notify()
+
+    def _notify(self) -> None:
+        self.changed = True
+        for waiting in self._wake:
+            waiting.set()
+
+    # -- trials
+
+    def admits(self, job: int, scopes: Iterable[str]) -> bool:
+        """Return whether a job may pass all of ``scopes`` now; it becomes the trial of those that are half-open."""
+        wanted = set(scopes)
+        with self._lock:
+            touched = [breaker for (scope, _), breaker in self._breakers.items() if scope in wanted]
+            if any(not breaker.half_open or breaker.trial not in (None, job) for breaker in touched):
+                return False
+            for breaker in touched:
+                breaker.trial = job
+        return True
+
+    def succeeded(self, *scopes: str) -> None:
+        """Close the holds on a profile or an outbox: work passed there."""
+        for scope in scopes:
+            if any(key[0] == scope for key in list(self._breakers)):
+                self.release(scope)
+
+    def end_trial(self, job: int) -> None:
+        """Let another job be the trial of what this one did not decide."""
+        with self._lock:
+            for breaker in self._breakers.values():
+                if breaker.trial == job:
+                    breaker.trial = None
+                    self._notify()
+
+    def is_trial(self, job: int, scope: str) -> bool:
+        """Return whether this job is the trial of a hold on ``scope``."""
+        return any(breaker.trial == job for key, breaker in list(self._breakers.items()) if key[0] == scope)
+
+    # -- the service's own breaker
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the service works, as far as is known."""
+        return self._openings == 0
+
+    def service_answered(self) -> None:
+        """Count that the service did what it should, be it that it refused one photo."""
+        self._faults = self._openings = 0
+        if self._breakers:
             with self._lock:
-                self._ended = {key: ended for key, ended in self._ended.items() if key[0] != scope}
-            return False
-        with self._changing:
-            keys = self._keys(scope, kind)
-            with self._lock:
-                for key in keys:
-                    self._ended[key] = (self._held.pop(key), time.monotonic())
-            for key in keys:
-                log.info("hold.end", scope=key[0], kind=key[1])
-            self._tell(*keys)
-        return bool(keys)
+                for key, breaker in list(self._breakers.items()):
+                    if key[0] == ALL and (breaker.half_open or key[1] == "service"):
+                        self._close(key)
 
-    def tell(self) -> None:
-        """Write to the board what could not be written there as it changed.
+    def service_failed(self, message: str, release: str, *, unreachable: bool, paid: bool, job: int) -> None:
+        """Count a fault of the service; it opens the hold when there were several in a row, or one trial.
 
-        Raises:
-            StateError: it still can't; it is kept in mind.
+        ``unreachable``: nobody was reached, which one fault proves. ``paid``: it may have cost a credit.
         """
-        if self._untold:
-            with self._changing:
-                self._tell(*self._untold)
-
-    def _tell(self, *keys: tuple[str, str]) -> None:
-        self._untold.update(keys)
-        for key in keys:
-            with self._lock:
-                held = self._held.get(key)
-            if held is not None:
-                self._board.hold(held.hold)
-            else:
-                self._board.release(*key)
-            self._untold.discard(key)
-
-    def _keys(self, scope: str, kind: str | None) -> list[tuple[str, str]]:
+        timings = self.timings
         with self._lock:
-            return [key for key in self._held if key[0] == scope and kind in (None, key[1]) and key != PAUSE]
+            breaker = self._breakers.get((ALL, "service"))
+            if breaker is not None and breaker.trial != job:
+                return  # it was under way when the hold began: the same trouble, not another one
+            self._faults += 1
+            if self.healthy and self._faults < OPENS_AFTER and not unreachable:
+                return
+            self._openings += 1
+            longest = timings.longest_paid_pause if paid else timings.longest_pause
+            pause = min(longest, timings.first_pause * 2.0 ** min(self._openings - 1, 10))
+        self.hold(ALL, "service", message, release, check_in=pause)
 
-    def postpone(self, scope: str, kind: str, now: float, seconds: float) -> None:
-        """Set the time of the next probe."""
-        with self._changing:
-            with self._lock:
-                held = self._held.get((scope, kind))
-                if held is None:
-                    return
-                old = held.hold
-                held.hold = Hold(scope, kind, old.message, old.release, old.since, now + seconds)
-                held.interval = seconds
-                held.until_tomorrow = False
-            self._tell((scope, kind))
+    # -- questions
 
-    def look_now(self, now: float) -> None:
-        """Let every probe that costs nothing be due: a new config may have ended the reason."""
+    def capacity(self, scopes: Iterable[str]) -> int | None:
+        """Return how many jobs of these scopes may begin: 0 while held, 1 for a trial, None for any number."""
+        wanted = set(scopes)
         with self._lock:
-            for (scope, _), held in self._held.items():
-                if held.hold.next_check is not None and not scope.startswith("profile:"):
-                    held.hold = replace(held.hold, next_check=now)
-
-    def shift(self, seconds: float, now: float) -> None:
-        """Follow a jump of the clock. A hold that was set after it is looked at when it would have been, or sooner."""
-        with self._lock:
-            for held in self._held.values():
-                if held.hold.next_check is None:
-                    continue
-                if held.until_tomorrow:
-                    later = min(held.hold.next_check, next_day(now))
-                else:
-                    later = min(held.hold.next_check + seconds, now + held.interval)
-                held.hold = replace(held.hold, next_check=later)
-
-    def due(self, now: float) -> list[tuple[Hold, float]]:
-        """Give the holds whose probe is due, with the seconds that they were apart so far."""
-        with self._lock:
-            return [
-                (held.hold, held.interval)
-                for held in self._held.values()
-                if held.hold.next_check is not None and held.hold.next_check <= now
-            ]
-
-    def next_check(self) -> float | None:
-        """Give the time of the next probe, in Unix seconds."""
-        with self._lock:
-            checks = [held.hold.next_check for held in self._held.values() if held.hold.next_check is not None]
-        return min(checks, default=None)
+            touched = [breaker for (scope, _), breaker in self._breakers.items() if scope in wanted]
+        if not touched:
+            return None
+        return 0 if any(not breaker.half_open or breaker.trial is not None for breaker in touched) else 1
 
     def has(self, scope: str, kind: str | None = None) -> bool:
-        """Tell whether a scope is held."""
+        """Return whether a scope is held, be it half-open."""
         with self._lock:
-            return any(key[0] == scope and kind in (None, key[1]) for key in self._held)
+            return any(key[0] == scope and kind in (None, key[1]) for key in self._breakers)
+
+    def is_open(self, scope: str) -> bool:
+        """Return whether nothing passes a scope, not even a trial."""
+        with self._lock:
+            return any(key[0] == scope and not breaker.half_open for key, breaker in self._breakers.items())
+
+    def due(self, prefix: str) -> list[tuple[Hold, float]]:
+        """Return the open holds whose probe is due, with their interval.
+
+        ``prefix`` is a scope, or stands for all scopes of a kind, such as ``profile:``.
+        """
+        now = clock.now()
+        with self._lock:
+            return [
+                (breaker.hold, breaker.interval)
+                for breaker in self._breakers.values()
+                if _is_below(breaker.hold.scope, prefix)
+                and not breaker.half_open
+                and breaker.hold.next_check is not None
+                and breaker.hold.next_check <= now
+            ]
+
+    def next_check(self, prefix: str) -> float | None:
+        """Return the time of the next probe; ``prefix`` as for :meth:`due`."""
+        with self._lock:
+            checks = [
+                breaker.hold.next_check
+                for breaker in self._breakers.values()
+                if _is_below(breaker.hold.scope, prefix)
+                and not breaker.half_open
+                and breaker.hold.next_check is not None
+            ]
+        return min(checks, default=None)
 
     def scopes(self, prefix: str) -> list[str]:
-        """Give what is held below a prefix such as ``profile:``, without the prefix."""
+        """Return what is held below a prefix such as ``profile:``, without the prefix; half-open ones left out."""
         with self._lock:
-            return [key[0].removeprefix(prefix) for key in self._held if key[0].startswith(prefix)]
+            return [
+                scope.removeprefix(prefix)
+                for (scope, _), breaker in self._breakers.items()
+                if scope.startswith(prefix) and not breaker.half_open
+            ]
 
     def all(self) -> list[Hold]:
-        """Give all holds, the oldest first."""
+        """Return all open holds, the oldest first."""
         with self._lock:
-            return sorted((held.hold for held in self._held.values()), key=lambda hold: hold.since)
+            shown = [breaker.hold for breaker in self._breakers.values() if not breaker.half_open]
+        return sorted(shown, key=lambda hold: hold.since)
+
+
+def _is_below(scope: str, prefix: str) -> bool:
+    return scope == prefix or (prefix.endswith(":") and scope.startswith(prefix))

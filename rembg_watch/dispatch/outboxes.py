@@ -1,4 +1,4 @@
-"""Whether an outbox can take a result: there, writable, with room, and not the bare folder under an unmounted disk."""
+"""Whether an outbox can take a result: it exists, is writable, has room, and its disk is mounted."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rembg_watch.printable import printable
 
 
 class Outboxes:
-    """Looks at outboxes, and remembers how deep in mounted filesystems each of them was. Safe for threads."""
+    """Checks outboxes, and remembers how many mount points are on the way to each. Safe for threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._mounts: dict[str, int] = {}
 
     def problem(self, root: str, *, by_writing: bool = True) -> TargetError | None:
-        """Give the reason for which nothing can be delivered to ``root`` now, or None; see ``delivery.writable``."""
+        """Return why nothing can be delivered to ``root`` now, or None; see ``delivery.writable``."""
         if (problem := writable(root, by_writing=by_writing)) is not None:
             return problem
         try:
@@ -37,6 +37,6 @@ class Outboxes:
         return None
 
     def forget(self) -> None:
-        """Take the folders as they are from now on."""
+        """Forget what was mounted: a reload accepts the folders as they are."""
         with self._lock:
             self._mounts.clear()

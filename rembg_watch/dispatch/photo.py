@@ -1,6 +1,6 @@
-"""The source of one job: opened once, so that what is hashed, checked and sent are the same bytes.
+"""The source of one job: opened once, so that the same bytes are hashed, checked and sent.
 
-Before the last of them goes out the file is looked at again: a photo that changed under way is never sent whole, so it
+Before the last bytes go out the file is looked at again: a photo that changed meanwhile is never sent whole, so it
 costs nothing.
 """
 
@@ -8,31 +8,40 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Self
 
 from rembg_watch import imagefile
-from rembg_watch.delivery.files import hash_file, open_source
+from rembg_watch.delivery.faults import source_error
+from rembg_watch.delivery.files import open_source
 from rembg_watch.errors import PictureError, Refused, SourceChanged
+from rembg_watch.picturehash import hash_photo
 from rembg_watch.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from _typeshed import WriteableBuffer
 
     from rembg_watch.imagefile import Header
     from rembg_watch.jobs.model import Job
+    from rembg_watch.picturehash import PhotoHash
 
-_LOOK_AGAIN = "Nothing to do: its newest version is taken in by itself."
+IN_MEMORY = 256 * 1024
+"""Bytes up to which a photo is read once and sent from memory."""
+_NEXT = "Nothing to do: its newest version is taken in by itself."
 
 
 class Photo(io.RawIOBase):
-    """One version of one file. As a readable file it gives its last bytes only while it is still that version."""
+    """One version of one file. As a readable file it returns its last bytes only while it is still that version."""
 
     def __init__(self, job: Job) -> None:
-        """Open the job's source.
+        """Open and read the job's source.
 
         Raises:
             SourceChanged: it is gone, or another version than the job's.
-            SourceError: it can't be read, or is not in the inbox but behind a link.
+            SourceError: it can't be read, or is behind a link.
             Refused: it is no picture that the API takes.
         """
         super().__init__()
@@ -42,26 +51,36 @@ class Photo(io.RawIOBase):
         self.size = job.version.size
         """In bytes."""
         self._known = (self.size, job.version.mtime_ns, status.st_ctime_ns)
+        self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Entered for each read of the open file, which may hang."""
+        self.data: bytes | None = None
+        """The whole photo where it is small, else None."""
         try:
             if os.readlink(f"/proc/self/fd/{self._file.fileno()}") != self.path:
                 raise SourceChanged(
                     f"{printable(self.path)} lies behind a link", "Links are not followed; move the file itself."
                 )
-            self.check()
-            self.header = self._header()
+            self._compare(status)
+            if self.size > imagefile.MAX_BYTES:  # the watcher refuses it, but a retry by hand comes straight here
+                raise Refused(
+                    f"the file has {self.size / 1024 / 1024:.1f} MB ({self.size} bytes)",
+                    f"The API takes at most 50 MB ({imagefile.MAX_BYTES} bytes). Export it smaller.",
+                    "size",
+                )
+            if self.size <= IN_MEMORY:
+                self.data = self._file.read(self.size + 1)
+            self.header = self._read_header()
+            self.hash = self._hash()
+        except OSError as error:
+            self._file.close()
+            raise source_error(error, self.path) from error
         except BaseException:
             self._file.close()
             raise
 
-    def _header(self) -> Header:
-        if self.size > imagefile.MAX_BYTES:  # intake refuses it, but a retry by hand comes straight here
-            raise Refused(
-                f"the file has {self.size / 1024 / 1024:.1f} MB ({self.size} bytes)",
-                f"The API takes at most 50 MB ({imagefile.MAX_BYTES} bytes). Export it smaller.",
-                "size",
-            )
+    def _read_header(self) -> Header:
         try:
-            header = imagefile.read_header(self._file)
+            header = imagefile.read_header(self._file if self.data is None else self.data)
         except PictureError as error:
             raise Refused(error.message, error.hint, "picture") from error
         if max(header.width, header.height) > imagefile.MAX_SIDE:
@@ -72,22 +91,28 @@ class Photo(io.RawIOBase):
             )
         return header
 
+    def _hash(self) -> PhotoHash:
+        found = hash_photo(self._file if self.data is None else self.data)
+        if found.size != self.size:
+            raise SourceChanged(f"{printable(self.path)} changed before it was sent", _NEXT)
+        return found
+
     def check(self) -> None:
-        """Look whether the open file is still the job's version, and still has its name.
+        """Raise unless the open file is still the job's version, and still has its name.
 
         Raises:
             SourceChanged: it is not.
+            SourceError: that can't be told for now.
         """
-        status = os.fstat(self._file.fileno())
-        if (status.st_size, status.st_mtime_ns, status.st_ctime_ns) != self._known:
-            raise SourceChanged(f"{printable(self.path)} changed before it was sent", _LOOK_AGAIN)
+        try:
+            status = os.fstat(self._file.fileno())
+        except OSError as error:
+            raise source_error(error, self.path) from error
+        self._compare(status)
 
-    def hash(self) -> str:
-        """Give the blake3 hash of the content, in hex."""
-        content_hash, size = hash_file(self._file)
-        if size != self.size:
-            raise SourceChanged(f"{printable(self.path)} changed before it was sent", _LOOK_AGAIN)
-        return content_hash
+    def _compare(self, status: os.stat_result) -> None:
+        if (status.st_size, status.st_mtime_ns, status.st_ctime_ns) != self._known:
+            raise SourceChanged(f"{printable(self.path)} changed before it was sent", _NEXT)
 
     def readable(self) -> bool:
         return True
@@ -100,14 +125,15 @@ class Photo(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        count: int = self._file.readinto(buffer)  # type: ignore[attr-defined]
-        self._at += count
-        if self._at >= self.size:
-            self.check()
+        with self.waiting():
+            count: int = self._file.readinto(buffer)  # type: ignore[attr-defined]
+            self._at += count
+            if self._at >= self.size:
+                self.check()
         return count
 
     def close(self) -> None:
-        if hasattr(self, "_file"):  # what could not be opened is closed by Python as well
+        if hasattr(self, "_file"):  # Python closes an object as well whose __init__ raised
             self._file.close()
         super().close()
 

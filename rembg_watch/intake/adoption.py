@@ -59,7 +59,7 @@ class Adoption:
     def _is_free(self, path: str, folder: Folder, relpath: str) -> bool:
         with self._lock:
             given = self._given.get(path)
-        return given in (None, (str(folder.inbox), relpath)) and not self._outputs.at(path)
+        return given in (None, (str(folder.inbox), relpath)) and not self._outputs.at([path])
 
     def _could_be_anothers(self, folder: Folder, relpath: str, profile: str) -> bool:
         base = os.path.splitext(relpath)[0]

@@ -1,4 +1,4 @@
-"""The lock of the state directory: it proves that one daemon lives, or that none does."""
+"""The lock of the state directory: one daemon at a time works with it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ASKING_SECONDS = 2.0
-"""How long a lock that is held may still be somebody's question, and not a daemon."""
+"""How long to wait for a lock: a command that asks whether a daemon runs holds it for an instant."""
 
 
 class StateLock:
-    """An advisory lock on ``state_dir/lock``. The kernel gives it back when the process dies, however it dies."""
+    """An advisory lock on ``state_dir/lock``. The kernel releases it when the process dies, however it dies."""
 
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / "lock"
@@ -31,7 +31,6 @@ class StateLock:
         Raises:
             AlreadyRunning: another process holds it.
             StateError: the state directory can't be written.
-
         """
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -61,7 +60,7 @@ class StateLock:
         return self
 
     def release(self) -> None:
-        """Give the lock back. The file stays: removing it would let two daemons lock two different files."""
+        """Release the lock. The file stays: removing it would let two daemons lock two different files."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -74,7 +73,6 @@ class StateLock:
 
 
 def _lock(fd: int) -> None:
-    # A command that only asks who runs holds the lock for some microseconds; a daemon must not give up for that.
     deadline = time.monotonic() + ASKING_SECONDS
     while True:
         try:
@@ -86,7 +84,7 @@ def _lock(fd: int) -> None:
 
 
 def running_pid(state_dir: Path) -> int | None:
-    """Give the process id of the daemon that holds ``state_dir``, or None where none does. Changes nothing."""
+    """Return the process id of the daemon that holds ``state_dir``, 0 if it is unknown, None if there is no daemon."""
     try:
         fd = os.open(state_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

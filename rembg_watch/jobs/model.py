@@ -1,57 +1,77 @@
-"""What a job is, which states it passes, and the values that travel in and out of the job table.
+"""The values that go in and out of the job table.
 
-    queued -> running -> done
-                |-> waiting (until a time, then claimed again)    |-> failed    |-> cancelled    |-> superseded
+    queued -> running -> received -> done
+      ^ |        |-> waiting (until a time, then sent again)
+      | |        `-> failed
+      | `-> failed, cancelled, superseded
+      `---- running, after a crash without an answer
 
-A job is one version of one file with one set of options. ``superseded`` means that the file changed before the work
-was done; the newer version is a job of its own.
+A job is one version of one file with one set of options. ``running`` means sent: its attempt may be charged.
+``received`` means that a verified answer is on the disk and only its delivery is left; a reused result goes there from
+``queued``. ``superseded`` means that the file changed before its answer came; the newer version is a job of its own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rembg_watch.errors import Charge as Charge  # noqa: PLC0414 - the ledger is read with it
+from rembg_watch.errors import Charge as Charge  # noqa: PLC0414 - part of the ledger
+from rembg_watch.jobs import names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class State(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
     WAITING = "waiting"
+    RECEIVED = "received"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
     SUPERSEDED = "superseded"
 
 
-OPEN = (State.QUEUED, State.RUNNING, State.WAITING)
-"""The states from which a job still goes on by itself."""
+OPEN = (State.QUEUED, State.RUNNING, State.WAITING, State.RECEIVED)
+"""The states from which a job goes on without help."""
 
 
 class How(StrEnum):
-    """How a finished job came to its output."""
+    """How a job got its output."""
 
     SENT = "sent"
     REUSED = "reused"
-    """Copied from a paid result of the same bytes and options."""
+    """Copied from a paid result of the same picture and options."""
     ADOPTED = "adopted"
-    """An output that was already in its place and that no row knew."""
+    """The output was there already, and no job knew it."""
 
 
 class Tidy(StrEnum):
-    """What is still to be done with the source after the job ended."""
+    """What is left to do with the source of a job that ended."""
 
     ARCHIVE = "archive"
     DELETE = "delete"
     MOVE_FAILED = "move-failed"
 
 
+class Key(NamedTuple):
+    """What an answer belongs to: the picture hash of the photo and the fingerprint of the options."""
+
+    content: str
+    fingerprint: str
+
+    def __str__(self) -> str:
+        return f"{self.content}-{self.fingerprint}"
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a file, by what stat says: ``size`` in bytes, ``mtime_ns`` in nanoseconds since the epoch."""
+    """One version of a file, by stat: ``size`` in bytes, ``mtime_ns`` in nanoseconds since the epoch."""
 
     size: int
     mtime_ns: int
@@ -59,11 +79,11 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A finished file that intake hands over.
+    """A finished file that the watcher hands over.
 
     ``folder`` is the inbox's resolved path, ``path`` is relative to it (with surrogate escapes where the name is not
-    UTF-8). ``refusal`` is set where the local preflight says that the API would refuse the file; then the job starts
-    and ends as failed and costs nothing. ``adopt`` is the absolute path of an output that already stands in place.
+    UTF-8). ``refusal`` is set where the preflight says that the API would refuse the file: the job then starts as
+    failed and costs nothing. ``adopt`` is the absolute path of an output that is already in place.
     """
 
     folder: str
@@ -86,9 +106,16 @@ class Refusal:
     hint: str
 
 
+COLUMNS = (
+    "id, folder, dir, name, size, mtime_ns, fingerprint, profile, state, priority, attempts, crashes, forced,"
+    " created_at, updated_at, finished_at, not_before, file_hash, content_hash, width, height, output, attempt,"
+    " api_sent_at, result_hash, result_size, how, code, message, hint, tidy, retried_at"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of the job table. Times are Unix seconds, sizes bytes."""
+    """One row of the job table. Times are Unix seconds, sizes bytes, ``width`` and ``height`` pixels."""
 
     id: int
     folder: str
@@ -99,15 +126,23 @@ class Job:
     state: State
     priority: int
     attempts: int
+    """Faults that count against ``retry.max_attempts``."""
+    crashes: int
+    """Crashes in a row in which the photo was sent and no answer was left behind."""
     forced: bool
+    """Sent again by hand: no result is reused."""
     created_at: float
     updated_at: float
     finished_at: float | None
     not_before: float | None
-    lease: str | None
+    file_hash: str | None
     content_hash: str | None
+    """The picture hash, by which a result is reused."""
+    width: int | None
+    height: int | None
     output: str | None
-    temp: str | None
+    attempt: int | None
+    """The ledger's row of the newest attempt."""
     api_sent_at: float | None
     result_hash: str | None
     result_size: int | None
@@ -116,11 +151,53 @@ class Job:
     message: str | None
     hint: str | None
     tidy: Tidy | None
+    retried_at: float | None
+    """When it was last queued again by hand: attempts before that do not count against it."""
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Job:
+        """Build a job from a row of ``COLUMNS``."""
+        number, folder, directory, name, size, mtime_ns, fingerprint, profile, state, priority, *rest = row
+        attempts, crashes, forced, created, updated, finished, not_before, *rest = rest
+        file_hash, content, width, height, output, attempt, sent, result, length, *rest = rest
+        how, code, message, hint, tidy, retried = rest
+        return cls(
+            number,
+            names.from_text(folder),
+            names.join(directory, name),
+            Version(size, mtime_ns),
+            fingerprint,
+            profile,
+            State(state),
+            priority,
+            attempts,
+            crashes,
+            bool(forced),
+            created,
+            updated,
+            finished,
+            not_before,
+            file_hash,
+            content,
+            width,
+            height,
+            None if output is None else names.from_text(output),
+            attempt,
+            sent,
+            result,
+            length,
+            None if how is None else How(how),
+            code,
+            message,
+            hint,
+            None if tidy is None else Tidy(tidy),
+            retried,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One delivered file: whose it is, and the hash by which it is recognised."""
+    """One delivered file: its source, and the hash by which it is recognised."""
 
     path: str
     job_id: int
@@ -137,7 +214,7 @@ class Output:
 class Hold:
     """A reason for which work waits.
 
-    ``scope`` is what is held: ``all``, ``profile:NAME``, ``outbox:PATH``, ``inbox:PATH``. ``kind`` is one word
+    ``scope`` is what is held: ``all``, ``profile:FINGERPRINT``, ``outbox:PATH``, ``inbox:PATH``. ``kind`` is one word
     (``credits``, ``key``, ``service``, ``pause``, ``options``, ``full``...), ``release`` says what ends it.
     """
 

@@ -13,14 +13,14 @@ _ESCAPED = re.compile(r"\\(\\|x[0-9a-f]{2})")
 
 
 def to_text(name: str) -> str:
-    """Turn a name with surrogate escapes into text that any SQLite tool can show."""
+    """Convert a name with surrogate escapes to text that any SQLite tool can show."""
     if name.isascii() and "\\" not in name:
         return name
     return name.replace("\\", "\\\\").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def from_text(text: str) -> str:
-    """Turn the database's text back into the name, exactly."""
+    """Convert the database's text back to the name, exactly."""
     if "\\" not in text:
         return text
 

@@ -1,13 +1,15 @@
-"""What was delivered, whose it is, and which result can serve again."""
+"""The delivered files: the source of each, and which of them has a result that can be used again."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from rembg_watch.jobs.model import Output
+from rembg_watch.jobs.model import Key, Output
 from rembg_watch.jobs.names import from_text, to_text
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from sqlite3 import Connection
 
     from rembg_watch.jobs.database import Database
@@ -15,55 +17,57 @@ if TYPE_CHECKING:
 _COLUMNS = "path, job_id, folder, source, content_hash, fingerprint, hash, size, created_at"
 
 
-def record_output(connection: Connection, output: Output) -> None:
-    """Write down a delivered file in the place of what was known of that path."""
-    connection.execute(
-        f"INSERT OR REPLACE INTO outputs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+def record_outputs(connection: Connection, outputs: Sequence[Output]) -> None:
+    """Insert delivered files, and replace what was known of their paths."""
+    rows = [
         (
-            *(to_text(output.path), output.job_id, to_text(output.folder), to_text(output.source)),
-            *(output.content_hash, output.fingerprint, output.hash, output.size, output.created_at),
-        ),
+            *(to_text(one.path), one.job_id, to_text(one.folder), to_text(one.source)),
+            *(one.content_hash, one.fingerprint, one.hash, one.size, one.created_at),
+        )
+        for one in outputs
+    ]
+    values = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(9))
+    connection.execute(
+        f"INSERT OR REPLACE INTO outputs ({_COLUMNS}) SELECT {values} FROM json_each(?)", (json.dumps(rows),)
     )
 
 
 class Outputs:
-    """The questions that are asked of the delivered files."""
+    """Queries on the delivered files."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def at(self, *paths: str) -> dict[str, Output]:
-        """Give what we know of the files at these absolute paths: those that we know of, by path."""
-        marks = ", ".join("?" * len(paths))
-        rows = self._db.read(f"SELECT {_COLUMNS} FROM outputs WHERE path IN ({marks})", tuple(map(to_text, paths)))
+    def at(self, paths: Collection[str]) -> dict[str, Output]:
+        """Return what is known of the files at these absolute paths, by path."""
+        rows = self._db.read(
+            f"SELECT {_COLUMNS} FROM outputs WHERE path IN (SELECT value FROM json_each(?))",
+            (json.dumps([to_text(path) for path in paths]),),
+        )
         return {output.path: output for output in map(_output, rows)}
 
     def of(self, folder: str, source: str) -> list[Output]:
-        """Give the outputs of one source, newest first."""
+        """Return the outputs of one source, the newest first."""
         rows = self._db.read(
             f"SELECT {_COLUMNS} FROM outputs WHERE folder = ? AND source = ? ORDER BY rowid DESC",
             (to_text(folder), to_text(source)),
         )
         return [_output(row) for row in rows]
 
-    def with_content(self, content_hash: str, fingerprint: str) -> list[Output]:
-        """Give the results of the same bytes with the same options, newest first; at most 20.
-
-        Behind them come paid answers that wait for their delivery, as for room in their outbox, with where they stand:
-        those of queued jobs, and of jobs that were claimed to be delivered.
-        """
-        kept = (
-            " UNION ALL SELECT temp, id, folder, iif(dir = '', name, dir || '/' || name), content_hash, fingerprint,"
-            " result_hash, result_size, updated_at FROM jobs INDEXED BY {} WHERE state = '{}'"
-            " AND result_hash IS NOT NULL AND content_hash = ? AND fingerprint = ? AND temp IS NOT NULL"
-        )
-        waiting = kept.format("jobs_kept", "queued") + kept.format("jobs_state", "running")
+    def with_keys(self, keys: Sequence[Key]) -> dict[Key, list[Output]]:
+        """Return the files with the results of these pictures and options, the newest first; at most 20 for each."""
+        columns = ", ".join(f"outputs.{column}" for column in _COLUMNS.split(", "))
         rows = self._db.read(
-            f"SELECT * FROM (SELECT {_COLUMNS} FROM outputs WHERE content_hash = ? AND fingerprint = ?"
-            f" ORDER BY rowid DESC LIMIT 20){waiting}",
-            (content_hash, fingerprint) * 3,
+            f"SELECT {columns} FROM json_each(?) CROSS JOIN outputs ON outputs.rowid IN ("
+            " SELECT rowid FROM outputs AS of WHERE of.content_hash = json_extract(value, '$[0]')"
+            " AND of.fingerprint = json_extract(value, '$[1]') ORDER BY rowid DESC LIMIT 20)"
+            " ORDER BY outputs.rowid DESC",
+            (json.dumps(keys),),
         )
-        return [_output(row) for row in rows]
+        found: dict[Key, list[Output]] = {key: [] for key in keys}
+        for output in map(_output, rows):
+            found[Key(output.content_hash or "", output.fingerprint)].append(output)
+        return found
 
 
 def _output(row: tuple[object, ...]) -> Output:

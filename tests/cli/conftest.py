@@ -7,23 +7,23 @@ import io
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from blake3 import blake3
 from cli_environment import environment
 from cli_removing import KEY
 
 from rembg_watch.cli import main
 from rembg_watch.config.load import load_config
-from rembg_watch.jobs.board import Board
+from rembg_watch.dispatch.results import Results
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.ledger import AttemptEnd, Ledger
-from rembg_watch.jobs.model import Arrival, Charge, How, Output, State, Version
-from rembg_watch.jobs.steering import Steering
-from rembg_watch.jobs.store import JobStore
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from rembg_watch.jobs.model import Arrival, Charge, How, Key, Output, State, Version
+from rembg_watch.jobs.queries import Queries
+from rembg_watch.jobs.queue import Queue, Received, Sending
+from rembg_watch.jobs.status_table import StatusTable
 
 
 class Result(NamedTuple):
@@ -69,52 +69,87 @@ class Place:
         return self._database
 
     @property
-    def store(self):
-        return JobStore(self.database)
+    def queue(self):
+        return Queue(self.database)
 
     @property
-    def board(self):
-        return Board(self.database)
+    def table(self):
+        return StatusTable(self.database)
 
     @property
     def ledger(self):
         return Ledger(self.database)
 
     @property
-    def steering(self):
-        return Steering(self.database)
+    def queries(self):
+        return Queries(self.database)
+
+    @property
+    def results(self):
+        """The store as the daemon has it, with the default limits."""
+        return Results(self.root / "state", self.queue, 90 * 86400.0, 20 * 10**9)
 
     def arrive(self, *paths, inbox=None, now=1000.0):
         folder = str(inbox or self.shoes)
         profile = load_config(self.config).folder(folder).profile
-        self.store.enqueue(
+        self.queue.enqueue(
             [Arrival(folder, path, Version(2_500_000, 1), profile.options.fingerprint, profile.name) for path in paths],
             now,
         )
 
-    def claim(self, now=1000.0):
-        (job,) = self.store.claim(1, now, 60.0)
-        return job
+    def mark_sent(self, job, now=1000.0):
+        """Commit that a photo goes out; each has a picture hash of its own."""
+        sending = Sending(job, self.key(job), "f" * 64, 2000, 1500, f"{self.root}/out/{job.path}.webp")
+        (attempt,) = self.queue.mark_sent([sending], now, now)
+        return attempt
+
+    def key(self, job):
+        return Key(f"p1{job.id:064x}", job.fingerprint)
 
     def send(self, path, inbox=None, now=1000.0):
         """Send one photo and leave it there, as a crash would."""
         self.arrive(path, inbox=inbox, now=now)
-        job = self.claim(now)
-        return job, self.store.mark_sent(job, "content", f"{self.root}/out/{path}.webp", f"{self.root}/out/.t", now)
+        job = next(job for job in self.queries.select(limit=10_000) if job.path == path)
+        return self.queries.get(job.id), self.mark_sent(job, now)
 
-    def deliver(self, path, inbox=None, now=1000.0):
+    def receive(self, path, inbox=None, now=1000.0, answer=b"cut out"):
+        """Send one photo and keep its answer in the store; its delivery is what is left."""
         job, attempt = self.send(path, inbox, now)
+        key, digest = self.key(job), blake3(answer).hexdigest()
+        self.results.write(key, answer, digest, attempt)
         end = AttemptEnd(Charge.CHARGED, status=200, bytes_in=2_500_000, bytes_out=900_000, api_ms=1234.0)
-        self.store.mark_received(job, attempt, end, "result", 900_000, "/out/.temp", now + 1)
         target = f"{self.root}/out/{path}.webp"
-        output = Output(target, job.id, job.folder, job.path, "content", job.fingerprint, "result", 900_000, now + 1)
-        self.store.finish(job, output, How.SENT, None, now + 1)
+        self.queue.mark_received([Received(job, key, target, digest, 900_000, How.SENT, attempt, end)], now + 1)
         return job.id
+
+    def deliver(self, path, inbox=None, now=1000.0, answer=b"cut out"):
+        number = self.receive(path, inbox, now, answer)
+        job = self.queries.get(number)
+        output = Output(
+            *(job.output, job.id, job.folder, job.path, job.content_hash, job.fingerprint),
+            *(job.result_hash, 900_000, now + 1),
+        )
+        self.queue.mark_done([(job, output, How.SENT, None)], now + 1)
+        return number
+
+    def reject(self, path, now=1000.0, answer=b"another picture"):
+        """Fail a photo whose answer was not what was asked for; return its job and the answer's path."""
+        job, attempt = self.send(path, now=now)
+        part = Path(self.results.part_path(self.key(job), attempt))
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(answer)
+        self.results.reject(str(part))
+        end = AttemptEnd(Charge.CHARGED, "wrong-size", 200, "the answer has another size", counted=True)
+        self.queue.end(
+            *(job, State.FAILED, now + 1),
+            code="wrong-size", message="the answer has another size", hint="report it", attempt=(attempt, end),
+        )  # fmt: skip
+        return job.id, self.results.rejected(self.key(job), attempt)
 
     def fail(self, path, message="the API says: corrupt", inbox=None, now=1000.0):
         job, attempt = self.send(path, inbox, now)
         end = AttemptEnd(Charge.NOT_CHARGED, "image", 400, message)
-        self.store.end(
+        self.queue.end(
             job, State.FAILED, now + 1, code="image", message=message, hint="export it again", attempt=(attempt, end)
         )
         return job.id

@@ -13,8 +13,8 @@ import pytest
 from cli_environment import environment
 from cli_terminal import on_terminal
 
-from rembg_watch.jobs.board import Board
 from rembg_watch.jobs.database import Database
+from rembg_watch.jobs.status_table import StatusTable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -222,7 +222,7 @@ def test_a_missing_outbox_is_made_by_the_daemon(place):
 def test_an_outbox_that_was_there_once_is_73(place):
     """One that the daemon has seen and that is gone is an unmounted disk, and nobody makes it again."""
     with Database(place / "state" / "jobs.db") as database:
-        Board(database).set_fact("targets", [str(place / "fresh")], 1.0)
+        StatusTable(database).set_fact("targets", [str(place / "fresh")], 1.0)
     edit(place, "outbox: out", "outbox: fresh")
     code, found = check(place)
     assert code == 73

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from rembg_watch.jobs.ledger import UsageCheck
-from rembg_watch.jobs.model import How, Output
+from rembg_watch.jobs.model import How, Key, Output
+from rembg_watch.jobs.queue import Received
 from rembg_watch.sandbox import Sandbox
 
 
@@ -90,9 +91,11 @@ def spend(place):
     place.deliver("b.jpg", inbox=place.bags, now=day + 86400)
     place.send("lost.jpg", inbox=place.bags, now=day + 86400)
     place.arrive("copy.jpg", now=day + 86400)
-    job = place.claim(day + 86400)
+    (job,) = place.queries.select(limit=1)
     output = Output("/o/copy.webp", job.id, job.folder, job.path, "content", job.fingerprint, "result", 9, day)
-    place.store.finish(job, output, How.REUSED, None, day + 86400)
+    key = Key("content", job.fingerprint)
+    place.queue.mark_received([Received(job, key, output.path, "result", 9, How.REUSED)], day + 86400)
+    place.queue.mark_done([(job, output, How.REUSED, None)], day + 86400)
     return day
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ def test_list_shows_the_newest_first_and_what_is_not_a_job_yet(place):
     """Jobs with their reasons, then, apart, the files that are not jobs yet."""
     place.fail("bad.jpg", "not a valid image")
     place.arrive("new.jpg", inbox=place.bags)
-    place.board.show_unready([Unready(str(place.shoes), "half.jpg", "incomplete", "its end is missing", 2.0)])
+    place.table.publish_unready([Unready(str(place.shoes), "half.jpg", "incomplete", "its end is missing", 2.0)])
     told = place.run("jobs", "list")
     assert told.code == 0
     jobs, others = told.out.split("not jobs yet\n")
@@ -40,7 +41,7 @@ def test_list_by_state_folder_and_limit(place, monkeypatch):
     """The folder as typed: absolute, relative, through a link, or its name alone."""
     place.arrive("a.jpg", "b.jpg", "c.jpg")
     place.arrive("d.jpg", inbox=place.bags)
-    place.steering.cancel(ids=[1], now=1.0)
+    place.queries.cancel(ids=[1], now=1.0)
     (place.root / "link").symlink_to(place.shoes)
     monkeypatch.chdir(place.root / "in")
     for folder in ("shoes", "shoes/", "./shoes", "../link", place.shoes):
@@ -54,7 +55,7 @@ def test_list_by_state_folder_and_limit(place, monkeypatch):
 def test_list_of_one_state_of_files(place):
     """The states of files that are not jobs can be asked for as well."""
     place.arrive("a.jpg")
-    place.board.show_unready([Unready(str(place.shoes), "x.tmp", "ignored", "a temporary name", 2.0)])
+    place.table.publish_unready([Unready(str(place.shoes), "x.tmp", "ignored", "a temporary name", 2.0)])
     listed = place.run("jobs", "list", "--state", "ignored", "--json").json
     assert listed["jobs"] == []
     assert [file["path"] for file in listed["not_jobs_yet"]] == ["x.tmp"]
@@ -102,7 +103,9 @@ def test_show_tells_everything(place):
     assert (shown["id"], shown["state"], shown["how"], shown["size"]) == (done, "done", "sent", 2_500_000)
     assert [attempt["charge"] for attempt in shown["attempts_made"]] == ["charged"]
     assert [output["path"] for output in shown["outputs"]] == [f"{place.root}/out/a/good.jpg.webp"]
-    assert "lease" not in shown
+    assert shown["content_hash"] == f"p1{done:064x}"
+    assert (shown["file_hash"], shown["width"], shown["height"], shown["crashes"]) == ("f" * 64, 2000, 1500, 0)
+    assert {"lease", "temp", "api_temp"} & set(shown) == set()
 
 
 def test_attempt_without_an_answer_is_possibly_charged(place):
@@ -118,10 +121,10 @@ def test_attempts_are_what_was_sent_and_faults_what_counts(place):
     for number, counted in enumerate((False, True, False)):
         if number == 0:
             place.arrive("a.jpg")
-        job = place.claim(1000.0 + number)
-        attempt = place.store.mark_sent(job, "content", f"{place.root}/out/a.webp", f"{place.root}/out/.t", 1000.0)
+        (job,) = place.queries.select()
+        attempt = place.mark_sent(job, 1000.0 + number)
         end = AttemptEnd(Charge.NOT_CHARGED, "rate", 429, "too fast")
-        place.store.end(job, State.QUEUED, 1001.0, counted=counted, attempt=(attempt, end))
+        place.queue.end(job, State.QUEUED, 1001.0, counted=counted, attempt=(attempt, end))
     place.arrive("b.jpg")
     listed = place.run("jobs", "list", "--json").json["jobs"]
     assert [(job["path"], job["attempts"], job["faults"]) for job in listed] == [("b.jpg", 0, 0), ("a.jpg", 3, 1)]
@@ -152,7 +155,7 @@ def test_wrong_usage_is_exit_2(place, args):
     told = place.run("jobs", *args)
     assert told.code == 2
     assert told.out == ""
-    assert place.steering.get(1).state is State.FAILED
+    assert place.queries.get(1).state is State.FAILED
 
 
 def test_retry_by_number(place):
@@ -161,7 +164,7 @@ def test_retry_by_number(place):
     told = place.run("jobs", "retry", failed, 77)
     assert (told.code, told.out) == (1, "1 job queued again: 1.\n")
     assert "no job 77" in told.err
-    assert place.steering.get(failed).state is State.QUEUED
+    assert place.queries.get(failed).state is State.QUEUED
     again = place.run("jobs", "retry", failed)
     assert (again.code, again.out) == (0, "Job 1 is queued already.\n")
 
@@ -191,12 +194,66 @@ def test_cancel(place):
     place.arrive("a.jpg", "b.jpg")
     told = place.run("jobs", "cancel", 1, 2)
     assert (told.code, told.out) == (1, "1 job cancelled: 2.\n")
-    assert "credit is spent" in told.err
+    assert told.err == "Job 1 can't be cancelled: it was already sent and charged.\n"
     assert place.run("jobs", "cancel", 2).out == "Job 2 is cancelled already.\n"
     assert place.run("jobs", "cancel", "--folder", "shoes").out == "1 job cancelled: 3.\n"
     place.fail("bad.jpg", inbox=place.bags)
     told = place.run("jobs", "cancel", 4)
     assert (told.code, told.err) == (1, "Job 4 can't be cancelled: it is failed already.\n")
+
+
+def test_received_jobs(place):
+    """Paid, and only to be delivered: listed by that state, with what they wait for, and past retry and cancel."""
+    number = place.receive("paid.jpg")
+    place.arrive("a.jpg")
+    listed = place.run("jobs", "list", "--state", "received", "--json").json["jobs"]
+    assert [(job["id"], job["state"]) for job in listed] == [(number, "received")]
+    assert "paid; its result waits for the outbox" in place.run("jobs", "list").out
+    shown = place.run("jobs", "show", number)
+    assert "result:  paid (900 kB); it waits for the outbox, and is not paid again" in shown.out
+    told = place.run("jobs", "cancel", number)
+    waits = "Job 1 can't be cancelled: it was already sent and charged, and its result waits for the outbox.\n"
+    assert (told.code, told.err) == (1, waits)
+    told = place.run("jobs", "retry", number)
+    delivered = "Job 1 has its paid result already; it is delivered as soon as the outbox takes it.\n"
+    assert (told.code, told.out) == (0, delivered)
+    assert place.queries.get(number).state is State.RECEIVED
+
+
+def test_retry_of_what_is_being_sent(place):
+    """It is on its way already."""
+    place.send("a.jpg")
+    assert place.run("jobs", "retry", 1).out == "Job 1 is being sent already.\n"
+
+
+def test_every_state_can_be_asked_for(place):
+    """None of the job table's is missing."""
+    place.arrive("a.jpg")
+    for state in State:
+        assert place.run("jobs", "list", "--state", state.value).code == 0
+
+
+def test_show_names_the_answers_in_the_store(place):
+    """The kept one of a job that is done, and those that were not what was asked for, while they are there."""
+    done = place.deliver("good.jpg")
+    failed, path = place.reject("odd.jpg")
+    kept = place.run("jobs", "show", done, "--json").json["job"]["kept"]
+    assert Path(kept).read_bytes() == b"cut out"
+    assert f"kept in {kept}" in place.run("jobs", "show", done).out
+    told = place.run("jobs", "show", failed).out
+    assert "rejected answers: paid, but not what was asked for\n" in told
+    assert path in told
+    (attempt,) = place.run("jobs", "show", failed, "--json").json["job"]["attempts_made"]
+    assert attempt["rejected"] == path
+    Path(path).unlink()
+    assert "rejected answers" not in place.run("jobs", "show", failed).out
+
+
+def test_show_tells_of_crashes(place):
+    """A photo that was sent while rembg-watch crashed says so: the next time it fails."""
+    job, _ = place.send("a.jpg")
+    place.queue.count_crash([job])
+    assert "rembg-watch ended 1 time while it was sent" in place.run("jobs", "show", job.id).out
 
 
 def test_hostile_names_are_escaped(place):
@@ -217,10 +274,10 @@ from pathlib import Path
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.lock import StateLock
 from rembg_watch.jobs.model import Arrival, Version
-from rembg_watch.jobs.store import JobStore
+from rembg_watch.jobs.queue import Queue
 state = Path(sys.argv[1])
 with StateLock(state), Database(state / "jobs.db") as database:
-    store = JobStore(database)
+    store = Queue(database)
     turn = 0
     print("ready", flush=True)
     while True:
@@ -230,7 +287,7 @@ with StateLock(state), Database(state / "jobs.db") as database:
 """
 
 
-def test_steering_under_load(place):
+def test_changes_under_load(place):
     """While a daemon writes four fifths of the time, however slow the disk is, retry, cancel and pause get their turn."""
     failed = place.fail("bad.jpg")
     place.arrive("a.jpg")
@@ -249,8 +306,8 @@ def test_steering_under_load(place):
             assert writer.poll() is None
         finally:
             writer.kill()
-    assert place.steering.get(failed).state is State.QUEUED
-    assert place.steering.get(2).state is State.CANCELLED
+    assert place.queries.get(failed).state is State.QUEUED
+    assert place.queries.get(2).state is State.CANCELLED
 
 
 def test_listing_loads_little(place):

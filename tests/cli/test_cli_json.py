@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from rembg_watch.jobs.board import PAUSE
 from rembg_watch.jobs.model import Hold, Unready
+from rembg_watch.jobs.status_table import PAUSE
 from rembg_watch.sandbox import Sandbox
 
 DOC = Path(__file__).parents[2] / "docs" / "json.md"
@@ -33,11 +34,15 @@ def explained(heading):
 def busy(place):
     """A place where every listing has something to show."""
     place.fail("bad.jpg")
-    place.deliver("good.jpg")
+    place.deliver("good.jpg", now=time.time())
+    place.reject("odd.jpg")
+    place.receive("paid.jpg")
+    shortage = {"at": time.time() - 60, "held": 86400, "why": "disk", "limit": 20 * 10**9}
+    place.table.set_fact("results_short", shortage, time.time())
     place.send("lost.jpg")
-    place.board.hold(Hold(*PAUSE, "lunch", "resume", 1.0))
-    place.board.show_unready([Unready(str(place.shoes), "x.tmp", "ignored", "a temporary name", 2.0)])
-    place.board.set_fact("credits", {"available": 14, "at": 1.0}, 1.0)
+    place.table.hold(Hold(*PAUSE, "lunch", "resume", 1.0))
+    place.table.publish_unready([Unready(str(place.shoes), "x.tmp", "ignored", "a temporary name", 2.0)])
+    place.table.set_fact("credits", {"available": 14, "at": 1.0}, 1.0)
     with Sandbox(key="k-12345678") as running:
         place.write_config(url=running.url.removesuffix("/rmbg"))
         yield place
@@ -48,6 +53,7 @@ def busy(place):
     [
         ("status --json", [("status",)]),
         ("jobs list --json", [("jobs", "list")]),
+        ("results list --json", [("results", "list")]),
         ("credits --json", [("credits",), ("credits", "--cycles"), ("credits", "--month", "2026-03")]),
         ("credits report --json", [("credits", "report")]),
         ("check --json", [("check",)]),
@@ -90,7 +96,11 @@ def test_every_key_of_a_removal_is_explained(busy):
 
 def test_no_key_is_explained_that_does_not_exist(busy):
     """The tables name real keys only."""
-    for heading, command in (("status --json", ("status",)), ("credits report --json", ("credits", "report"))):
+    for heading, command in (
+        ("status --json", ("status",)),
+        ("results list --json", ("results", "list")),
+        ("credits report --json", ("credits", "report")),
+    ):
         shown = keys(busy.run(*command, "--json").json)
         section = DOC.read_text().split(f"## `{heading}`")[1].split("\n## ")[0]
         first_cells = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)

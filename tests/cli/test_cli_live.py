@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 
@@ -28,18 +29,29 @@ def sandbox(place):
         yield running
 
 
+@contextlib.contextmanager
+def running(place, *, kill=False):
+    """Run the daemon; end it at the end of the block, or kill it there."""
+    with (place.root / "log").open("w") as log, place.spawn("run", stdout=log, stderr=log) as process:
+        try:
+            until(lambda: place.run("status", "--json").json["daemon"])
+            yield process
+        finally:
+            if kill:
+                process.kill()
+                process.wait(60)
+            else:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGTERM)
+                assert process.wait(60) == 0, (place.root / "log").read_text()
+
+
 @pytest.fixture
 def daemon(place, sandbox):
     """The daemon; it starts paused."""
     place.run("pause", "--reason", "not yet")
-    with (place.root / "log").open("w") as log, place.spawn("run", stdout=log, stderr=log) as running:
-        try:
-            until(lambda: place.run("status", "--json").json["daemon"])
-            yield running
-        finally:
-            if running.poll() is None:
-                running.send_signal(signal.SIGTERM)
-            assert running.wait(60) == 0, (place.root / "log").read_text()
+    with running(place) as process:
+        yield process
 
 
 def drop(path, colour="red"):
@@ -87,3 +99,48 @@ def test_files_that_are_not_jobs_yet_are_seen(place, daemon):
     assert file["state"] in ("settling", "incomplete")
     assert file["reason"]
     assert "half.png" in place.run("status").out
+
+
+def test_too_many_photos_wait_until_their_inbox_is_resumed(place, sandbox):
+    """None is sent before that; the price is told, and photos that came before do not count again."""
+    text = place.config.read_text().replace("profile: white}", "profile: white, hold_above: 2, settle: 0.1}")
+    place.config.write_text(text)
+    for number in range(4):
+        drop(place.shoes / f"{number}.png", (number * 60, 0, 0))
+    place.run("pause")
+    with running(place):
+        (held,) = until(lambda: [h for h in place.run("status", "--json").json["holds"] if h["kind"] == "too-many"])
+        until(lambda: states(place) == ["queued"] * 4)
+        place.run("resume")
+        drop(place.bags / "b.png", "blue")
+        until(lambda: sandbox.charged == 1)
+        assert "new photos came within 10 minutes, which would cost up to" in held["why"]
+        assert "(hold_above is 2)" in held["why"]
+        time.sleep(1)
+        assert sandbox.charged == 1
+        told = place.run("resume", "--folder", "shoes").out
+        assert told.startswith(f"Resumed: 4 photos in {place.shoes} will be sent now, for up to 4 credits")
+        until(lambda: sandbox.charged == 5)
+        drop(place.shoes / "new.png", "green")
+        until(lambda: states(place) == ["done"] * 6)
+        assert place.run("status", "--json").json["holds"] == []
+
+
+def test_a_photo_that_was_sent_in_two_crashes_in_a_row_fails(place):
+    """It may be what crashes the daemon, and each time may cost a credit. Nothing more is sent before it is retried."""
+
+    def sent(times):
+        return place.ledger.spent_since(0.0) == times and states(place) == ["running"]
+
+    drop(place.shoes / "a.png")
+    with Sandbox(credits=100, key="k-12345678", latency=60) as slow:
+        place.write_config(url=slow.url.removesuffix("/rmbg"))
+        for times in (1, 2):
+            with running(place, kill=True):
+                until(lambda times=times: sent(times))
+        with running(place):
+            until(lambda: states(place) == ["failed"])
+        shown = place.run("jobs", "show", 1).out
+        assert "rembg-watch crashed 2 times while this photo was being sent [crash]" in shown
+        assert shown.count("possibly charged") == 2
+        assert (place.shoes / "a.png").exists()

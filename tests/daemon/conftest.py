@@ -19,12 +19,15 @@ import yaml
 
 from rembg_watch.config.load import load_config
 from rembg_watch.daemon import Daemon
-from rembg_watch.intake.readiness import Timings
-from rembg_watch.jobs.board import Board
+from rembg_watch.dispatch.holds import Timings
+from rembg_watch.dispatch.steps import no_failpoint
+from rembg_watch.intake import readiness
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.ledger import Ledger
-from rembg_watch.jobs.steering import Steering
+from rembg_watch.jobs.queries import Queries
+from rembg_watch.jobs.status_table import StatusTable
 
+OPEN = {"queued", "running", "waiting", "received"}
 QUICK = {"retry": {"base_delay": 0.05, "max_delay": 0.2}, "shutdown_grace": 60}
 
 
@@ -39,6 +42,7 @@ class Place:
         self.outbox = self.root / "outbox"
         self.inbox.mkdir()
         self.path = self.root / "config.yaml"
+        self.timings = Timings()
         self.settings = {
             "api": {"key": "test-key-0001", "url": sandbox.url, "usage_url": sandbox.usage_url, "read_timeout": 60},
             "state_dir": str(self.root / "state"),
@@ -105,7 +109,7 @@ class Place:
     def jobs(self):
         """Give all jobs by path, the newest version of each."""
         with self.database() as database:
-            return {job.path: job for job in reversed(Steering(database).select(limit=5000))}
+            return {job.path: job for job in reversed(Queries(database).select(limit=5000))}
 
     def states(self):
         return {path: job.state.value for path, job in self.jobs().items()}
@@ -117,7 +121,7 @@ class Place:
 
     def holds(self):
         with self.database() as database:
-            return {(hold.scope.partition(":")[0], hold.kind): hold for hold in Board(database).holds()}
+            return {(hold.scope.partition(":")[0], hold.kind): hold for hold in StatusTable(database).holds()}
 
     def cli(self, *arguments, check=True):
         """Run a command as a person does; gives the finished process."""
@@ -135,20 +139,27 @@ class Place:
         return json.loads(self.cli(*arguments, "--json").stdout)
 
     @contextmanager
-    def daemon(self, change=lambda config: config):
-        """Run the real daemon in this process, its signals aside; ``change`` may put into the config what no file can."""
-        daemon = Daemon(change(load_config(self.write())))
-        daemon.start()
-        daemon.intake.start()
+    def daemon(self, change=lambda config: config, failpoint=no_failpoint):
+        """Run the daemon in this process, with its main loop in a thread; signals are left out.
+
+        ``change`` may put into the config what no file can. ``failpoint`` is called at each step of each job.
+        """
+        daemon = Daemon(change(load_config(self.write())), failpoint=failpoint, timings=self.timings)
+        loop = threading.Thread(target=daemon.loop, name="main loop")
         try:
+            daemon.start()
+            daemon.intake.start()
+            loop.start()
             assert daemon.intake.first_scan_done.wait(60)
-            daemon._ready = True
             yield daemon
         finally:
-            daemon.stop()
+            daemon.finish()
+            if loop.ident is not None:
+                loop.join(60)
+            daemon.close()
 
     def reload(self, daemon):
-        """Write the settings anew and let the daemon take them over."""
+        """Write the settings and reload them."""
         self.write()
         daemon.reload()
 
@@ -157,9 +168,7 @@ class Place:
 
         def ended():
             states = self.states()
-            return (
-                len(states) >= count and not {"queued", "running", "waiting"}.intersection(states.values()) and states
-            )
+            return len(states) >= count and not OPEN.intersection(states.values()) and states
 
         return self.wait_until(ended, seconds, lambda: (self.states(), self.holds()))
 
@@ -167,20 +176,21 @@ class Place:
 @pytest.fixture
 def hurried(monkeypatch):
     """Let a daemon in this process give up waiting for the rest of a file after a second instead of two minutes."""
-    monkeypatch.setattr("rembg_watch.intake.intake.Timings", partial(Timings, quiet=0.4, incomplete=1.0))
+    monkeypatch.setattr("rembg_watch.intake.intake.Timings", partial(readiness.Timings, quiet=0.4, incomplete=1.0))
 
 
 @pytest.fixture
-def impatient(monkeypatch):
+def impatient(place):
     """Let a daemon in this process look at what it holds every few tenths of a second, so that a test need not wait."""
-    monkeypatch.setattr("rembg_watch.dispatch.reactions.LATEST_CHECK", 0.3)
-    monkeypatch.setattr("rembg_watch.dispatch.claims.LATEST_CHECK", 0.3)
-    monkeypatch.setattr("rembg_watch.dispatch.reactions.OUTBOX_CHECK", 0.2)
-    monkeypatch.setattr("rembg_watch.dispatch.reactions.USAGE_CHECK", 0.3)
-    monkeypatch.setattr("rembg_watch.dispatch.reactions.PROFILE_CHECK", 0.3)
-    monkeypatch.setattr("rembg_watch.dispatch.account.AGAIN_SECONDS", 0.3)
-    monkeypatch.setattr("rembg_watch.dispatch.breaker.FIRST_PAUSE", 0.2)
-    monkeypatch.setattr("rembg_watch.dispatch.breaker.LONGEST_PAUSE", 0.4)
+    place.timings = Timings(
+        check=0.3,
+        profile_check=0.3,
+        outbox_check=0.2,
+        usage_check=0.3,
+        usage_retry=0.3,
+        first_pause=0.2,
+        longest_pause=0.4,
+    )
 
 
 @pytest.fixture

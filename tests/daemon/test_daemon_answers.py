@@ -11,6 +11,7 @@ from daemon_photos import number_in, photo
 from rembg_watch.api.client import RembgClient
 from rembg_watch.api.options import Options
 from rembg_watch.config.model import Profile
+from rembg_watch.errors import ApiError
 
 BIG = (900, 700)
 
@@ -178,14 +179,17 @@ def test_a_profile_that_is_refused_is_held_alone(place, sandbox, impatient):
 def test_a_refusal_that_comes_after_the_reload_holds_nothing(place, sandbox, monkeypatch):
     """The request went out with options that the config has no more: the photo goes out anew with those of today."""
     reloaded = threading.Event()
-    with place.daemon(with_refused_options) as daemon:
-        react = daemon.dispatcher.reactions.react
+    send = RembgClient.send
 
-        def after_the_reload(*arguments):
+    def until_the_reload(*arguments, **options):
+        try:
+            return send(*arguments, **options)
+        except ApiError:
             assert reloaded.wait(60)
-            react(*arguments)
+            raise
 
-        monkeypatch.setattr(daemon.dispatcher.reactions, "react", after_the_reload)
+    monkeypatch.setattr(RembgClient, "send", until_the_reload)
+    with place.daemon(with_refused_options) as daemon:
         place.drop("a.jpg", photo(107))
         place.wait_until(lambda: sandbox.requests)
         place.reload(daemon)

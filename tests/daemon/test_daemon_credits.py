@@ -19,7 +19,7 @@ def _fill(place, count, root=None, first=0, prefix=""):
 
 def _quiet(place, sandbox, daemon):
     """Wait until nothing is in flight any more and a hold says why."""
-    place.wait_until(lambda: place.holds() and not daemon.dispatcher.in_flight() and not sandbox.in_flight)
+    place.wait_until(lambda: place.holds() and daemon.idle() and not sandbox.in_flight)
 
 
 @pytest.mark.parametrize("workers", [1, 16])
@@ -221,7 +221,7 @@ def test_what_is_charged_after_we_gave_up_is_not_sent_twice_from_the_reserve(pla
     place.settings["retry"] = {"base_delay": 0.01, "max_attempts": 50}
     _fill(place, 8)
     with place.daemon() as daemon:
-        place.wait_until(lambda: sandbox.working == 4 and place.holds() and not daemon.dispatcher.in_flight())
+        place.wait_until(lambda: sandbox.working == 4 and place.holds() and daemon.idle())
         calls = len(sandbox.usage_calls)
         place.wait_until(lambda: len(sandbox.usage_calls) >= calls + 3)  # each of them says that 14 are left
         assert (sandbox.working, sandbox.charged) == (4, 0)

@@ -9,6 +9,8 @@ import time
 
 from daemon_photos import photo
 
+from rembg_watch.systemd import notify
+
 
 def test_a_refused_key_is_told_before_the_first_photo(place, sandbox, run_daemon):
     """With an empty inbox ``status`` says within a moment that everything is held for the key; nothing was sent."""
@@ -40,9 +42,8 @@ def test_systemd_is_told_of_a_refused_key(place, sandbox, tmp_path, monkeypatch)
             target=lambda: said.extend(iter(lambda: systemd.recv(8192).decode(), "end")), daemon=True
         )
         listening.start()
-        with place.daemon() as daemon:
-            daemon._look_ahead()
-            why = place.holds()["all", "key"].message
+        with place.daemon():
+            why = place.wait_until(lambda: place.holds().get(("all", "key"))).message
             place.wait_until(lambda: any(f"held: {why}" in line for line in said))
         monkeypatch.delenv("NOTIFY_SOCKET")
         systemd.sendto(b"end", str(tmp_path / "notify"))
@@ -50,15 +51,26 @@ def test_systemd_is_told_of_a_refused_key(place, sandbox, tmp_path, monkeypatch)
 
 
 def test_systemd_hears_a_line_that_it_could_not_take_before(place, sandbox, tmp_path, monkeypatch):
-    """It did not listen for a moment: the line is sent again, though nothing about it has changed."""
+    """The status line is sent again after systemd did not listen, although nothing about it has changed."""
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    lost = []
+
+    def note(**variables):
+        heard = notify(**variables)
+        if not heard:
+            lost.append(variables.get("STATUS", ""))
+        return heard
+
+    monkeypatch.setattr("rembg_watch.status.notify", note)
     with place.daemon() as daemon:
-        daemon._signs.say(None, "")
+        line = "0 to do; 0 done in the last minute; 10000 credits"
+        place.wait_until(lambda: sandbox.usage_calls)
+        place.reload(daemon)  # the next turn of the main loop sends the line
+        place.wait_until(lambda: line in lost, what=lost)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.bind(str(tmp_path / "notify"))
             systemd.settimeout(60)
-            daemon._signs.say(None, "")
-            while "to do" not in systemd.recv(8192).decode():
+            while line not in systemd.recv(8192).decode():
                 pass
     monkeypatch.delenv("NOTIFY_SOCKET")
 

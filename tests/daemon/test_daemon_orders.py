@@ -37,7 +37,7 @@ def test_a_pause_stops_what_waits_for_its_turn(place, sandbox):
         place.cli("pause")
         place.wait_until(lambda: daemon.holds.has("all", "pause"))
         sandbox.latency = 0
-        place.wait_until(lambda: not sandbox.in_flight and daemon.dispatcher.idle())
+        place.wait_until(lambda: not sandbox.in_flight and daemon.idle())
         assert len(sandbox.requests) == 2
         assert sum(state == "done" for state in place.states().values()) == 2
         place.cli("resume")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from daemon_photos import number_in, photo
@@ -76,6 +77,7 @@ def test_a_disk_that_fills_up_under_way_loses_no_paid_answer(place, sandbox, imp
         _fill_up(place.outbox / "filler")
         sandbox.latency = 0
         _held(place, "full")
+        assert place.states() == {"a.jpg": "received"}
         (place.outbox / "filler").unlink()
         place.settled(1)
     assert number_in(place.outbox / "a.png") == 5
@@ -135,9 +137,9 @@ def test_one_bad_place_in_an_outbox_does_not_hold_the_others(place, sandbox, imp
     assert list((place.root / "outside").iterdir()) == []
 
 
-def test_an_archive_that_is_gone_keeps_the_source(place, sandbox, impatient, monkeypatch):
+def test_an_archive_that_is_gone_keeps_the_source(place, sandbox, impatient):
     """The output is delivered and counted; the source stays until the archive can take it."""
-    monkeypatch.setattr("rembg_watch.dispatch.tidying.TIDY_SECONDS", 0.3)
+    place.timings = replace(place.timings, tidy=0.3)
     place.folder.update(on_success="archive", archive=str(place.root / "archive"))
     with place.daemon():
         source = place.drop("a.jpg", photo(20))
@@ -153,28 +155,28 @@ def test_an_archive_that_is_gone_keeps_the_source(place, sandbox, impatient, mon
 
 
 @pytest.mark.parametrize("now", ["keep", "delete"])
-def test_a_new_wish_for_sources_counts_for_those_that_wait(place, sandbox, impatient, monkeypatch, now):
+def test_a_new_wish_for_sources_counts_for_those_that_wait(place, sandbox, impatient, now):
     """What waited for an archive is done as the folder says after a reload, and never stops the photos that come."""
-    monkeypatch.setattr("rembg_watch.dispatch.tidying.TIDY_SECONDS", 0.05)
+    place.timings = replace(place.timings, tidy=0.05)
     place.folder.update(on_success="archive", archive=str(place.root / "archive"))
     with place.daemon() as daemon:
         (place.root / "archive").rename(place.root / "away")
         source = place.drop("a.jpg", photo(22))
         place.settled(1)
-        place.wait_until(daemon.store.untidy)
+        place.wait_until(lambda: daemon.queue.untidy([str(place.inbox)]))
         del place.folder["archive"]
         place.folder["on_success"] = now
         place.reload(daemon)
         place.drop("b.jpg", photo(23))
         place.settled(2)
-        place.wait_until(lambda: not daemon.store.untidy())
+        place.wait_until(lambda: not daemon.queue.untidy([str(place.inbox)]))
         assert source.exists() == (now == "keep")
     assert sandbox.charged == 2
 
 
 def test_what_was_to_be_deleted_and_is_to_stay_by_now_stays(place, sandbox, monkeypatch):
     """A deletion that had to wait is not made up for after the config says that photos are kept."""
-    monkeypatch.setattr("rembg_watch.dispatch.tidying.TIDY_SECONDS", 0.05)
+    place.timings = replace(place.timings, tidy=0.05)
     monkeypatch.setattr("rembg_watch.delivery.tidy.delete", _not_now)
     place.folder["on_success"] = "delete"
     with place.daemon() as daemon:
@@ -182,8 +184,7 @@ def test_what_was_to_be_deleted_and_is_to_stay_by_now_stays(place, sandbox, monk
         place.settled(1)
         place.folder["on_success"] = "keep"
         place.reload(daemon)
-        daemon.dispatcher.tidy_now()
-        place.wait_until(lambda: not daemon.store.untidy())
+        place.wait_until(lambda: not daemon.queue.untidy([str(place.inbox)]))
         monkeypatch.undo()
         assert source.exists()
         daemon.intake.rescan_now()
@@ -209,7 +210,7 @@ def test_a_source_stays_where_that_is_wanted_by_the_time_its_photo_is_done(place
         place.reload(daemon)
         sandbox.latency = 0
         place.settled(1)
-        place.wait_until(daemon.dispatcher.idle)
+        place.wait_until(daemon.idle)
     assert place.states() == {"a.jpg": ends}
     assert source.exists()
     assert list(failed.iterdir()) == []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from daemon_photos import corner_of, number_in, photo
 
 from rembg_watch.dispatch.steps import Step
-from rembg_watch.errors import StateError
 from rembg_watch.jobs.model import Arrival, Version
 from rembg_watch.sandbox import Sandbox, app
 from rembg_watch.sandbox.texts import Refusal
@@ -27,21 +29,13 @@ def picky(place, monkeypatch):
         return [Refusal(400, "'w' must be at least 100, got: 50", "w")] if narrow else parse(fields)
 
     monkeypatch.setattr(app, "parse_wish", refuse)
-    monkeypatch.setattr("rembg_watch.dispatch.reactions.PROFILE_CHECK", 3600.0)
+    place.timings = replace(place.timings, profile_check=3600.0)
     place.settings["profiles"] = {"bad": {"format": "png", "w": 50}, "good": {"format": "png"}}
     place.folder["profile"] = "bad"
 
 
-def _watched(daemon):
-    """Give the list of the steps that the workers make from now on."""
-    steps = []
-    daemon.dispatcher._at = steps.append
-    return steps
-
-
-def _eight_claimed(place, sandbox, daemon):
-    """Have one photo at work, one that was read and waits for its turn, and six for a worker; gives the steps to come."""
-    steps = _watched(daemon)
+def _eight_queued(place, sandbox, daemon, steps):
+    """Have one photo at work, one that was read and waits for its turn, and six in the queue."""
     place.cli("pause")
     place.wait_until(lambda: daemon.holds.has("all", "pause"))
     for number in range(8):
@@ -50,14 +44,13 @@ def _eight_claimed(place, sandbox, daemon):
     sandbox.latency = 3600
     place.cli("resume")
     place.wait_until(lambda: sandbox.working == 1)
-    place.wait_until(lambda: steps.count(Step.OPENED) == 2 and daemon.dispatcher._crew.claimed() == 8)
-    return steps
+    place.wait_until(lambda: steps.count(Step.FOUND) == 2)
 
 
 def _refused(place, daemon, count):
     """Wait until the profile is held, and so many photos wait for it."""
     place.wait_until(lambda: ("profile", "options") in place.holds())
-    place.wait_until(lambda: len(place.states()) == count and daemon.dispatcher.idle())
+    place.wait_until(lambda: len(place.states()) == count and daemon.idle())
 
 
 def test_a_folder_with_another_profile_does_not_wait_for_the_one_it_had(place, sandbox, picky):
@@ -93,13 +86,13 @@ def test_a_photo_in_the_line_is_not_sent_as_the_config_was_before(place, sandbox
     """It was read and waits for its turn: it goes out with today's options, to today's outbox, or not at all."""
     place.settings["workers"] = 1
     other, _ = place.add_folder("other")
-    with place.daemon() as daemon:
-        steps = _watched(daemon)
+    steps = []
+    with place.daemon(failpoint=steps.append) as daemon:
         sandbox.latency = 3600
         place.drop("a.jpg", photo(1), other)
         place.wait_until(lambda: sandbox.working == 1)
         place.drop("b.jpg", photo(2))
-        place.wait_until(lambda: steps.count(Step.OPENED) == 2)
+        place.wait_until(lambda: steps.count(Step.FOUND) == 2)
         match change:
             case "profile":
                 place.folder["profile"] = {"format": "png", "bg_color": "red"}
@@ -128,8 +121,9 @@ def test_a_lower_limit_counts_for_photos_that_were_claimed_by_the_one_before(pla
     """Whether they wait for a worker or for their turn: none of them goes out any more."""
     place.settings["workers"] = 1
     sandbox.set_credits(20)
-    with place.daemon() as daemon:
-        _eight_claimed(place, sandbox, daemon)
+    steps = []
+    with place.daemon(failpoint=steps.append) as daemon:
+        _eight_queued(place, sandbox, daemon, steps)
         if limit == "folder":
             place.folder["daily_limit"] = 1
         else:
@@ -151,40 +145,41 @@ def test_a_photo_that_is_begun_while_the_config_is_taken_over_waits_for_its_limi
     """It was permitted by the limits of before, and read by the config of now: it is not sent on either."""
     place.settings["workers"] = 1
     sandbox.set_credits(20)
-    with place.daemon() as daemon:
-        steps = _eight_claimed(place, sandbox, daemon)
+    steps = []
+    with place.daemon(failpoint=steps.append) as daemon:
+        _eight_queued(place, sandbox, daemon, steps)
         take_over = daemon.intake.replace_folders
 
         def slowly(folders):
-            place.wait_until(lambda: steps.count(Step.OPENED) == 3)
+            sandbox.latency = 0
+            place.wait_until(place.holds)
             take_over(folders)
 
         monkeypatch.setattr(daemon.intake, "replace_folders", slowly)
         place.settings["credits"] = {"reserve": 19}
         place.reload(daemon)
-        sandbox.latency = 0
-        place.wait_until(place.holds)
+        assert place.holds()
         place.wait_until(lambda: list(place.states().values()).count("queued") == 7)
         assert len(sandbox.requests) == 1
 
 
 def test_the_first_photo_of_a_folder_that_is_just_taken_out_is_left_alone(place, sandbox):
-    """It came in after the reload: it is claimed once at most, waits, and goes on when its folder is back."""
+    """It came in after the reload: it waits, and goes on when its folder is back."""
     other, other_out = place.add_folder("other")
-    with place.daemon() as daemon:
+    steps = []
+    with place.daemon(failpoint=steps.append) as daemon:
         folder = place.settings["folders"].pop()
         place.reload(daemon)
-        steps = _watched(daemon)
         place.drop("late.jpg", photo(6), other)
         status = (other / "late.jpg").stat()
         version = Version(status.st_size, status.st_mtime_ns)
         profile = daemon.config.folders[0].profile
         daemon.take_in([Arrival(str(other), "late.jpg", version, profile.options.fingerprint, profile.name)])
-        place.wait_until(lambda: str(other) in daemon.dispatcher._claims._unknown)
-        for number in range(3):  # one after the other: many turns of the dispatcher
+        for number in range(3):  # one after the other: many turns of the producer
             place.drop(f"{number}.jpg", photo(number))
             place.wait_until(lambda n=number: place.states().get(f"{n}.jpg") == "done")
-        assert steps.count(Step.CLAIMED) == 4
+        assert steps.count(Step.CLAIMED) == 3
+        assert place.states()["late.jpg"] == "queued"
         place.settings["folders"].append(folder)
         place.reload(daemon)
         place.settled(4)
@@ -210,45 +205,48 @@ def test_holds_on_what_is_not_in_the_config_any_more_end(place, sandbox, impatie
     assert number_in(place.root / "new" / "b.png") == 2
 
 
-def test_a_reload_that_can_not_be_written_down_counts_all_the_same(place, sandbox, monkeypatch):
+def test_a_reload_on_a_full_disk_counts_all_the_same(place, sandbox, mount_at):
     """The state directory is full at that very moment: workers and folders are those of the new config."""
+    state = mount_at(place.root / "state", "-t", "tmpfs", "-o", "size=4m,mode=700", "rembg-watch-test")
     place.add_folder("other")
     with place.daemon() as daemon:
         place.settings["workers"] = 2
         place.settings["folders"].pop()
-        with monkeypatch.context() as patch:
-            patch.setattr(daemon.board, "set_fact", _full)
-            place.reload(daemon)
+        place.add_folder("new")
+        with (state / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+            while filler.write(bytes(4096)):
+                pass
+        reloading = threading.Thread(target=place.reload, args=(daemon,))
+        reloading.start()
+        place.wait_until(lambda: daemon.database.blocked or not reloading.is_alive())
+        (state / "filler").unlink()
+        reloading.join(60)
         sandbox.latency = 3600
         for number in range(6):
-            place.drop(f"{number}.jpg", photo(number))
+            place.drop(f"{number}.jpg", photo(number), place.root / "new" if number % 2 else None)
         place.wait_until(lambda: len(place.states()) == 6 and sandbox.working == 2)
         sandbox.latency = 0
         place.settled(6)
         assert sandbox.max_in_flight == 2
 
 
-def _full(*_):
-    raise StateError("no room left", "Free some.")
-
-
 def test_a_photo_in_the_line_is_not_sent_to_another_account_without_a_permit(place, sandbox, impatient):
     """It was permitted on the credits of the old account: the new one has none to spare, and is asked first."""
     place.settings["workers"] = 1
     place.settings["credits"] = {"reserve": 5}
-    with Sandbox(credits=5) as poor, place.daemon() as daemon:
-        steps = _watched(daemon)
+    steps = []
+    with Sandbox(credits=5) as poor, place.daemon(failpoint=steps.append) as daemon:
         sandbox.latency = 3600
         place.drop("a.jpg", photo(1))
         place.wait_until(lambda: sandbox.working == 1)
         place.drop("b.jpg", photo(2))
-        place.wait_until(lambda: steps.count(Step.OPENED) == 2)
+        place.wait_until(lambda: steps.count(Step.FOUND) == 2)
         place.settings["api"].update(key="other-key", url=poor.url, usage_url=poor.usage_url)
         place.reload(daemon)
         sandbox.latency = 0
         place.wait_until(lambda: place.states().get("a.jpg") == "done")
         place.wait_until(place.holds)
-        place.wait_until(lambda: place.states().get("b.jpg") == "queued" and daemon.dispatcher.idle())
+        place.wait_until(lambda: place.states().get("b.jpg") == "queued" and daemon.idle())
         assert poor.requests == []
         poor.top_up(2)  # the photo that was on its way may have been charged to either
         place.settled(2)
@@ -262,12 +260,12 @@ def test_a_reload_for_which_no_client_can_be_made_is_refused(place, sandbox, mon
         before = place.settings["api"].copy()
         place.settings["api"].update(url="https://127.0.0.1:1/rmbg", usage_url="https://127.0.0.1:1/usage")
         place.reload(daemon)
-        assert "gone.pem" in daemon._refused
+        assert "gone.pem" in daemon.refused
         place.drop("a.jpg", photo(1))
         place.settled(1)
         place.settings["api"] = before
         place.reload(daemon)
-        assert daemon._refused == ""
+        assert daemon.refused == ""
 
 
 def test_the_end_waits_for_a_photo_on_its_way_after_workers_became_fewer(place, sandbox, run_daemon):

@@ -24,7 +24,7 @@ def test_another_account_is_not_spent_on_the_reading_of_the_one_before(place, sa
         place.reload(daemon)
         place.drop("b.jpg", photo(2))
         place.wait_until(place.holds)
-        place.wait_until(lambda: place.states().get("b.jpg") == "queued" and daemon.dispatcher.idle())
+        place.wait_until(lambda: place.states().get("b.jpg") == "queued" and daemon.idle())
         assert poor.requests == []
         poor.clear_faults()
         poor.top_up(1)
@@ -43,18 +43,20 @@ def test_a_key_that_was_corrected_while_the_wrong_one_was_asked_is_not_held(plac
         assert corrected.wait(60)
         return ask(client, **options)
 
-    monkeypatch.setattr(RembgClient, "membership_usage", ask_slowly)
     with place.daemon() as daemon:
+        place.wait_until(lambda: place.cli_json("status")["credits"])
+        monkeypatch.setattr(RembgClient, "membership_usage", ask_slowly)
         place.settings["api"]["key"] = "mistyped"
         place.reload(daemon)
         assert asks.wait(60)
         place.settings["api"]["key"] = "test-key-0001"
         place.reload(daemon)
         corrected.set()
-        place.wait_until(lambda: not daemon.account.is_looking_ahead())
+        place.drop("a.jpg", photo(3))
+        place.settled(1)
         assert not daemon.holds.all()
-        assert not daemon.account.needs_reading()
-        assert len(sandbox.usage_calls) == 2
+        keys = [call.headers["x-api-key"] for call in sandbox.usage_calls]
+        assert keys == ["test-key-0001", "mistyped", "test-key-0001"]
 
 
 def test_a_key_that_was_refused_after_it_was_corrected_holds_nobody_up(place, sandbox, monkeypatch):

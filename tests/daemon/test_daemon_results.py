@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from daemon_photos import corner_of, number_in, photo
 
 
@@ -49,19 +50,22 @@ def test_touch_copies_and_restored_files_cost_nothing(place, sandbox, wait_until
         place.settled(5)
         assert sandbox.charged == 1
         os.utime(place.inbox / "copy0.jpg")
-        place.wait_until(lambda: len([e for e in daemon.steering.select(limit=50) if e.path == "copy0.jpg"]) == 2)
+        place.wait_until(lambda: len([e for e in daemon.queries.select(limit=50) if e.path == "copy0.jpg"]) == 2)
         place.settled(5)
         (place.inbox / "copy1.jpg").unlink()
         place.drop("copy1.jpg", data)
-        place.wait_until(lambda: len([e for e in daemon.steering.select(limit=50) if e.path == "copy1.jpg"]) == 2)
+        place.wait_until(lambda: len([e for e in daemon.queries.select(limit=50) if e.path == "copy1.jpg"]) == 2)
         place.settled(5)
     assert len(sandbox.requests) == 1
     assert [number_in(place.outbox / f"copy{copy}.png") for copy in range(5)] == [50] * 5
     assert place.ledger() == (1, 0)
 
 
-def test_an_edited_result_is_not_copied_for_another_picture(place, sandbox):
-    """A result that was edited since is no result any more: the next copy of the photo is sent."""
+@pytest.mark.parametrize(("results", "charged"), [("kept", 1), (False, 2)])
+def test_an_edited_result_is_not_copied_for_another_picture(place, sandbox, results, charged):
+    """An edited output is no result any more: a copy of the photo gets the kept one, or is sent where none is kept."""
+    if results is False:
+        place.settings["results"] = False
     with place.daemon():
         place.drop("a.jpg", photo(51))
         place.settled(1)
@@ -69,7 +73,35 @@ def test_an_edited_result_is_not_copied_for_another_picture(place, sandbox):
         place.drop("b.jpg", photo(51))
         place.settled(2)
     assert number_in(place.outbox / "b.png") == 51
-    assert sandbox.charged == 2
+    assert (place.outbox / "a.png").read_bytes() == photo(52, "png")
+    assert sandbox.charged == charged
+
+
+@pytest.mark.parametrize(("results", "charged"), [("kept", 1), (False, 2)])
+def test_a_removed_output_is_delivered_again(place, sandbox, results, charged):
+    """A photo whose output was removed gets the kept result, or is sent again where none is kept."""
+    if results is False:
+        place.settings["results"] = False
+    with place.daemon():
+        source = place.drop("a.jpg", photo(54))
+        place.settled(1)
+        (place.outbox / "a.png").unlink()
+        os.utime(source)
+        place.wait_until((place.outbox / "a.png").exists)
+        place.settled(1)
+    assert number_in(place.outbox / "a.png") == 54
+    assert sandbox.charged == charged
+
+
+def test_other_metadata_are_no_other_picture(place, sandbox):
+    """A photo that differs from a paid one in its metadata alone costs nothing."""
+    with place.daemon():
+        place.drop("a.jpg", photo(55))
+        place.settled(1)
+        place.drop("b.jpg", photo(55, comment=b"shot in the studio"))
+        place.settled(2)
+    assert sandbox.charged == 1
+    assert number_in(place.outbox / "b.png") == 55
 
 
 def test_other_options_are_another_result(place, sandbox):

@@ -1,152 +1,186 @@
-"""A real table, real files, the real sandbox and the real client for everything around one job."""
+"""The real daemon in this process, with real files and the sandbox. The watcher is left out: tests hand photos in."""
 
 from __future__ import annotations
 
-import io
+import gc
 import os
 import threading
-import time
-from contextlib import nullcontext
-from functools import partial
+import warnings
+from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from PIL import Image, ImageDraw
+import yaml
+from dispatch_pictures import QUICK, picture
 
-from rembg_watch.api.client import RembgClient
-from rembg_watch.api.options import Options
-from rembg_watch.config.model import Config, CreditsConfig, Folder, Profile, RetryConfig
-from rembg_watch.config.written import ApiConfig
-from rembg_watch.dispatch.account import Account
-from rembg_watch.dispatch.contents import Contents
-from rembg_watch.dispatch.holds import Holds
-from rembg_watch.dispatch.line import RequestLine
-from rembg_watch.dispatch.outboxes import Outboxes
-from rembg_watch.dispatch.reactions import Reactions
-from rembg_watch.dispatch.steps import Tools
-from rembg_watch.dispatch.target import Targets
-from rembg_watch.dispatch.worker import Worker
-from rembg_watch.jobs.board import Board
+from rembg_watch.config.load import load_config
+from rembg_watch.daemon import Daemon
+from rembg_watch.dispatch.steps import no_failpoint
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.ledger import Ledger
-from rembg_watch.jobs.model import Arrival, Version
-from rembg_watch.jobs.outputs import Outputs
-from rembg_watch.jobs.steering import Steering
-from rembg_watch.jobs.store import JobStore
+from rembg_watch.jobs.model import Arrival, Key, Version
+from rembg_watch.jobs.queries import Queries
+from rembg_watch.jobs.queue import Queue, Sending
+
+WAIT = 20.0
+"""Seconds after which a condition counts as never met."""
 
 
-def picture(color="red", size=(80, 60), form="JPEG"):
-    """Give the bytes of a disc on white."""
-    image = Image.new("RGB", size, "white")
-    ImageDraw.Draw(image).ellipse((size[0] // 4, size[1] // 4, size[0] * 3 // 4, size[1] * 3 // 4), color)
-    out = io.BytesIO()
-    image.save(out, form)
-    return out.getvalue()
+class World:
+    """A config, its folders, and the daemon that works by it."""
 
-
-class Bench:
-    """One folder, one worker, and all that it needs; the dispatcher's part is done by hand."""
-
-    def __init__(self, root, sandbox):
+    def __init__(self, root, sandbox, wait_until):
         self.root = Path(os.path.realpath(root))
-        self.inbox, self.outbox, self.state = self.root / "in", self.root / "out", self.root / "state"
-        for folder in (self.inbox, self.outbox, self.state):
-            folder.mkdir()
         self.sandbox = sandbox
-        self.profile = Profile("plain", Options(format="png"))
-        self.folder = Folder(self.inbox, self.outbox, self.profile)
-        self.config = Config(
-            api=ApiConfig(url=sandbox.url, usage_url=sandbox.usage_url, read_timeout=60),
-            state_dir=self.state,
-            workers=2,
-            shutdown_grace=5,
-            credits=CreditsConfig(),
-            retry=RetryConfig(max_attempts=3, base_delay=0.01, max_delay=0.02),
-            folders=(self.folder,),
-            profiles={"plain": self.profile},
-            path=self.root / "config.yaml",
-            key="any",
+        self.wait_until = wait_until
+        self.settings = {
+            "api": {"key": "test-key-0001", "url": sandbox.url, "usage_url": sandbox.usage_url, "read_timeout": 60},
+            "state_dir": str(self.root / "state"),
+            "workers": 2,
+            "shutdown_grace": 30,
+            "retry": {"base_delay": 0.01, "max_delay": 0.02},
+            "folders": [],
+        }
+        self.inbox, self.outbox = self.add_folder("in")
+        self.results = self.root / "state" / "results"
+        self.daemon: Daemon = None
+
+    @property
+    def folder(self):
+        return self.settings["folders"][0]
+
+    def add_folder(self, name, **settings):
+        """Add an inbox with an outbox of its own to the config; return both paths."""
+        inbox, outbox = self.root / name, self.root / f"{name}-out"
+        inbox.mkdir()
+        outbox.mkdir()
+        base = deepcopy(self.folder) if self.settings["folders"] else {"profile": {"format": "png"}}
+        self.settings["folders"].append({**base, "inbox": str(inbox), "outbox": str(outbox), **settings})
+        return inbox, outbox
+
+    def config(self):
+        path = self.root / "config.yaml"
+        path.write_text(yaml.safe_dump(self.settings), encoding="utf-8")
+        path.chmod(0o600)
+        return load_config(path)
+
+    @contextmanager
+    def running(self, *, failpoint=no_failpoint, timings=QUICK):
+        """Run the daemon with its main loop in a thread."""
+        daemon = self.daemon = Daemon(self.config(), failpoint=failpoint, timings=timings)
+        daemon._ready = True
+        daemon.start()
+        loop = threading.Thread(target=daemon.loop, daemon=True)
+        loop.start()
+        try:
+            yield daemon
+        finally:
+            daemon.stop()
+            daemon.order("stop")
+            loop.join(60)
+
+    def drop(self, path, data=None, inbox=None):
+        """Put a file into an inbox, and hand it in as the watcher does."""
+        return self.drop_all({path: data}, inbox)[0]
+
+    def drop_all(self, photos, inbox=None):
+        """Hand in files together; those whose bytes are None are there already."""
+        inbox = inbox or self.inbox
+        files, arrivals = [], []
+        for path, data in photos.items():
+            file = inbox / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if data is not None:
+                file.write_bytes(data)
+            status = file.stat()
+            profile = self.daemon.config.folder(str(inbox)).profile_for(path)
+            version = Version(status.st_size, status.st_mtime_ns)
+            arrivals.append(Arrival(str(inbox), path, version, profile.options.fingerprint, profile.name))
+            files.append(file)
+        self.daemon.take_in(arrivals)
+        return files
+
+    def pause(self):
+        """Hold everything, as ``rembg-watch pause`` does."""
+        self.change("INSERT INTO holds VALUES ('all', 'pause', 'paused', 'resume', 1, NULL)")
+        self.wait_held("pause")
+
+    def resume(self):
+        self.change("DELETE FROM holds WHERE kind = 'pause'")
+
+    def change(self, statement, *values):
+        """Change the job database as another process does, and let the producer see it at once."""
+        with Database(self.root / "state" / "jobs.db", guest=True) as database:
+            database.write(lambda connection: connection.execute(statement, values))
+        self.daemon._parts.wake_producer.set()
+
+    @contextmanager
+    def database(self):
+        with Database(self.root / "state" / "jobs.db", readonly=True) as database:
+            yield database
+
+    def read(self, query):
+        with self.database() as database:
+            return database.read(query)
+
+    def jobs(self):
+        """Return the newest job of each path."""
+        with self.database() as database:
+            return {job.path: job for job in reversed(Queries(database).select(limit=5000))}
+
+    def states(self):
+        return {path: job.state.value for path, job in self.jobs().items()}
+
+    def wait_for(self, **states):
+        """Wait until the jobs of these paths (without their ending) have these states."""
+
+        def there():
+            found = {path.partition(".")[0]: state for path, state in self.states().items()}
+            return all(found.get(path) == state for path, state in states.items())
+
+        self.wait_until(there, WAIT, lambda: (self.jobs(), self.daemon.holds.all()))
+
+    def wait_done(self, count=1):
+        self.wait_until(
+            lambda: self.read("SELECT count(*) FROM jobs WHERE state = 'done'")[0][0] >= count,
+            WAIT,
+            lambda: (self.states(), self.daemon.holds.all()),
         )
-        self.client = RembgClient("any", url=sandbox.url, usage_url=sandbox.usage_url, read_timeout=60)
-        self.database = Database(self.state / "jobs.db")
-        self.store = JobStore(self.database)
-        self.outputs = Outputs(self.database)
-        self.ledger = Ledger(self.database)
-        self.board = Board(self.database)
-        self.steering = Steering(self.database)
-        self.now = time.time()
-        self.clock = lambda: self.now
-        self.account = Account(lambda: self.config, lambda: self.client, self.ledger, self.board, self.clock)
-        self.holds = Holds(self.board)
-        self.line = RequestLine(None, self.config.workers)
-        self.outboxes = Outboxes()
-        self.reactions = Reactions(self.holds, self.account, self.line, self.outboxes, self.clock)
-        self.seen = SimpleNamespace(steps=[], tidied=[], again=[], unparked=[])
-        self.at = lambda _step: None
-        self.worker = Worker(
-            Tools(
-                config=lambda: self.config,
-                client=lambda: self.client,
-                store=self.store,
-                outputs=self.outputs,
-                targets=Targets(self.outputs),
-                contents=Contents(),
-                outbox_problem=partial(self.outboxes.problem, by_writing=False),
-                turn=lambda *_job: nullcontext(),
-                healthy=lambda: True,
-                sent=lambda: None,
-                unpark=self.seen.unparked.append,
-                tidy=lambda job, _folder, what: self.seen.tidied.append((job.path, what)),
-                again=lambda _folder, path: self.seen.again.append(path),
-                credits_left=lambda: None,
-                clock=self.clock,
-                at=self._step,
-            )
+
+    def wait_held(self, kind):
+        """Wait for a hold of this kind and return it."""
+        return self.wait_until(
+            lambda: next((hold for hold in self.daemon.holds.all() if hold.kind == kind), None),
+            WAIT,
+            lambda: (kind, self.daemon.holds.all(), self.states()),
         )
 
-    def _step(self, step):
-        self.seen.steps.append(step)
-        self.at(step)
+    def wait_well(self):
+        """Wait until nothing is held."""
+        self.wait_until(lambda: not self.daemon.holds.all(), WAIT, self.daemon.holds.all)
 
-    def arrive(self, path, data=None):
-        """Put a file into the inbox and a job into the table."""
-        file = self.inbox / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if data is not None:
-            file.write_bytes(data)
-        status = file.stat()
-        version = Version(status.st_size, status.st_mtime_ns)
-        profile = self.folder.profile_for(path)
-        self.store.enqueue(
-            [Arrival(str(self.inbox), path, version, profile.options.fingerprint, profile.name)], self.now
-        )
-        return file
+    def ledger(self):
+        """Return how many images were charged, and how many possibly."""
+        with self.database() as database:
+            return Ledger(database).totals()
 
-    def claim(self):
-        (job,) = self.store.claim(1, self.now, 100.0)
-        return job
+    def delivered(self, outbox=None):
+        return sorted(path.name for path in (outbox or self.outbox).iterdir() if not path.name.startswith("."))
 
-    def work(self, path=None, data=None):
-        """Let the worker do one job; gives its report."""
-        if path is not None:
-            self.arrive(path, data)
-        return self.worker.run(self.claim())
-
-    def job(self, path):
-        return next(job for job in self.steering.select(limit=100) if job.path == path)
-
-    def close(self):
-        self.line.close()
-        self.client.close()
-        self.database.close()
+    def kept(self):
+        """Return the verified answers in the result store."""
+        return sorted(path for path in self.results.glob("??/*") if not path.name.endswith(".part"))
 
 
 @pytest.fixture
-def bench(tmp_path, sandbox):
-    made = Bench(tmp_path, sandbox)
+def world(tmp_path, sandbox, wait_until):
+    made = World(tmp_path, sandbox, wait_until)
     yield made
-    made.close()
+    with warnings.catch_warnings():  # the watcher was never started: what it has open is closed by the collector
+        warnings.simplefilter("ignore", ResourceWarning)
+        made.daemon = None
+        gc.collect()
 
 
 @pytest.fixture
@@ -154,17 +188,75 @@ def pic():
     return picture
 
 
+class Gate:
+    """A failpoint that stops the first threads that reach a step until it is opened."""
+
+    def __init__(self, step, count=1):
+        self._step, self._left = step, count
+        self._lock = threading.Lock()
+        self.reached = threading.Semaphore(0)
+        self._open = threading.Event()
+
+    def __call__(self, step):
+        with self._lock:
+            stop = step is self._step and self._left > 0
+            self._left -= stop
+        if stop:
+            self.stop()
+
+    def stop(self):
+        """Stop this thread here."""
+        self.reached.release()
+        assert self._open.wait(60)
+
+    def wait(self):
+        """Wait until a thread is stopped here."""
+        assert self.reached.acquire(timeout=60)
+
+    def open(self):
+        self._open.set()
+
+
 @pytest.fixture
-def in_thread():
-    """Run something beside the test; it is waited for at the end."""
-    started = []
+def gate():
+    """Make gates, which open at the end of the test at the latest."""
+    made = []
 
-    def run(target):
-        thread = threading.Thread(target=target, daemon=True)
-        thread.start()
-        started.append(thread)
-        return thread
+    def make(step=None, count=1):
+        made.append(Gate(step, count))
+        return made[-1]
 
-    yield run
-    for thread in started:
-        thread.join(10)
+    yield make
+    for each in made:
+        each.open()
+
+
+class Store:
+    """A result store with its job table, and no daemon."""
+
+    def __init__(self, root):
+        from rembg_watch.dispatch.results import Results  # noqa: PLC0415 - most tests go through the daemon
+
+        self.state, self.outbox = Path(root) / "state", Path(root) / "out"
+        self.state.mkdir()
+        self.outbox.mkdir()
+        self.database = Database(self.state / "jobs.db")
+        self.queue = Queue(self.database)
+        self.results = Results(self.state, self.queue, 90 * 86400.0, 20 * 10**9)
+
+    def key(self, number=0):
+        return Key(f"p1{number:064x}", "ab" * 8)
+
+    def sent_job(self, key, path="a.jpg"):
+        """Insert a job that is marked as sent for ``key``; return it."""
+        self.queue.enqueue([Arrival("/in", path, Version(1, 1), key.fingerprint, "plain")], 1.0)
+        job = next(job for job in Queries(self.database).select() if job.path == path)
+        self.queue.mark_sent([Sending(job, key, "f", 80, 60, str(self.outbox / "a.png"))], 1.0, 1.0)
+        return Queries(self.database).get(job.id)
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store(os.path.realpath(tmp_path))
+    yield made
+    made.database.close()

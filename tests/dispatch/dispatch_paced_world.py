@@ -1,4 +1,4 @@
-"""A world on a virtual clock: workers behind one line, a network with latency, and a server that counts requests."""
+"""A world on a virtual clock: workers behind one rate limiter, a network with latency, and a server that counts requests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
-from rembg_watch.dispatch.pace import Pace
+from rembg_watch.dispatch.rate import AdaptiveRate
 
 
 @dataclass
@@ -35,7 +35,7 @@ class TokenBucket:
 
 @dataclass
 class FixedWindow:
-    """``rate * window`` requests in each window of so many seconds, counted anew with each."""
+    """``rate * window`` requests in each window of so many seconds, counted from 0 in each."""
 
     rate: float
     window: float = 1.0
@@ -91,7 +91,7 @@ class World:
     refused: list = field(default_factory=list)
 
     def __post_init__(self):
-        self.pace = Pace(self.upper)
+        self.rate_limit = AdaptiveRate(self.upper)
         self._dice = random.Random(self.seed)
         self._events = []
         self._number = 0
@@ -112,10 +112,10 @@ class World:
         return self
 
     def _turn(self):
-        """The first one in the line asks for its place, as RequestLine does."""
+        """The first one in the line asks for its place, as RateLimiter does."""
         if not self._line:
             return
-        delay = self.pace.take(self.now)
+        delay = self.rate_limit.take(self.now)
         if delay > 0:
             self._at(self.now + min(delay, 0.5) + self._dice.uniform(0, 0.002), "turn")
             return
@@ -137,9 +137,9 @@ class World:
 
     def _answer(self, worker, sent_at, wait):
         if wait is None:
-            self.pace.accepted(self.now, sent_at)
+            self.rate_limit.accepted(self.now, sent_at)
         else:
-            self.pace.refused(self.now, sent_at, wait if wait >= 0 else None)
+            self.rate_limit.refused(self.now, sent_at, wait if wait >= 0 else None)
         self._line.append(worker)
         if len(self._line) == 1:
             self._at(self.now, "turn")

@@ -1,142 +1,207 @@
-"""The holds: what stands, since when, what ends it, and that the board tells it."""
+"""Holds as circuit breakers: open, half-open with one trial, closed; and those that belong to commands."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rembg_watch.dispatch.holds import ALL, LATEST_PROFILE_CHECK, Holds, inbox_scope, outbox_scope, profile_scope
-from rembg_watch.errors import StateError
+from rembg_watch import clock
+from rembg_watch.dispatch.holds import ALL, OPENS_AFTER, Holds, Timings
 from rembg_watch.jobs.model import Hold
+from rembg_watch.jobs.status_table import TOO_MANY, StatusTable
+
+OUTBOX, PROFILE = "outbox:/out", "profile:f"
+TIMINGS = Timings()
 
 
-def test_a_hold_is_on_the_board_with_its_reason_and_keeps_its_beginning(bench):
-    """A renewed hold tells its newest reason, and since when it stands."""
-    bench.holds.hold(ALL, "credits", "none left", "buy some", now=100.0)
-    bench.holds.hold(ALL, "credits", "still none", "buy some", now=200.0, check_in=5.0)
-    assert bench.board.holds() == [Hold(ALL, "credits", "still none", "buy some", 100.0, 205.0)]
-    assert bench.holds.next_check() == 205.0
-    assert [hold.kind for hold, _ in bench.holds.due(205.0)] == ["credits"]
-    assert bench.holds.due(204.9) == []
-    assert bench.holds.release(ALL, "credits")
-    assert not bench.holds.release(ALL, "credits")
-    assert bench.board.holds() == []
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
 
 
-def test_a_hold_that_comes_again_was_not_over(bench):
-    """A probe that succeeds while the work does not neither resets since when it is held, nor makes it flap quickly."""
-    outbox = outbox_scope("/out")
-    for kind, scope in (("service", ALL), ("full", outbox)):
-        bench.holds.hold(scope, kind, "trouble", "wait", now=100.0, check_in=2.0)
-        bench.holds.release(scope, kind)
-        bench.holds.hold(scope, kind, "trouble", "wait", now=110.0, check_in=2.0)
-        bench.holds.release(scope, kind)
-        bench.holds.hold(scope, kind, "trouble", "wait", now=120.0, check_in=2.0)
-        bench.holds.hold(scope, kind, "trouble", "wait", now=120.0, check_in=2.0)  # another photo in flight
-    assert {(hold.kind, hold.since, hold.next_check) for hold in bench.board.holds()} == {
-        ("service", 100.0, 122.0),
-        ("full", 100.0, 128.0),
-    }
+@pytest.fixture
+def time_is(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(clock, "now", lambda: made.now)
+    return made
 
 
-def test_a_restart_keeps_pauses_and_held_profiles_and_looks_at_the_rest_anew(bench):
-    """What a free look can tell is looked at; what a person or a paid try decides stands."""
-    bench.board.hold(Hold(ALL, "pause", "stocktaking", "resume", 1.0))
-    bench.board.hold(Hold(profile_scope("f"), "options", "w: too wide", "correct it", 2.0, 1e12))
-    bench.board.hold(Hold(ALL, "credits", "none", "buy", 3.0, 4.0))
-    bench.board.hold(Hold(outbox_scope("/out"), "full", "full", "free", 3.0, 4.0))
-    again = Holds(bench.board)
-    again.load(1000.0)
-    assert {(hold.scope, hold.kind) for hold in again.all()} == {(ALL, "pause"), (profile_scope("f"), "options")}
-    assert again.next_check() <= 1000.0 + LATEST_PROFILE_CHECK
-    assert len(bench.board.holds()) == 2
+@pytest.fixture
+def table(store):
+    return StatusTable(store.database)
 
 
-def test_only_resume_ends_a_pause(bench):
-    """No probe and no success releases what a person has paused."""
-    bench.board.hold(Hold(ALL, "pause", "stocktaking", "resume", 1.0))
-    bench.holds.reload_pause()
-    assert bench.holds.has(ALL, "pause")
-    assert not bench.holds.release(ALL)
-    bench.reactions.probe()
-    assert bench.holds.has(ALL, "pause")
-    bench.board.release(ALL, "pause")
-    bench.holds.reload_pause()
-    assert not bench.holds.has(ALL)
+def new_holds():
+    return Holds(TIMINGS, SimpleNamespace(set=lambda: None))
 
 
-def test_a_reload_looks_at_everything_that_costs_nothing(bench):
-    """After a new config each free probe is due at once; the paid try of a profile keeps its time."""
-    bench.holds.hold(ALL, "daily-limit", "reached", "tomorrow", now=100.0, check_in=5000.0)
-    bench.holds.hold(profile_scope("f"), "options", "wrong", "correct", now=100.0, check_in=5000.0)
-    bench.holds.look_now(200.0)
-    assert [hold.kind for hold, _ in bench.holds.due(200.0)] == ["daily-limit"]
+def shown(holds):
+    return {(hold.scope, hold.kind) for hold in holds.all()}
 
 
-@given(st.lists(st.tuples(st.sampled_from(["hold", "release", "postpone", "shift"]), st.integers(0, 3)), max_size=30))
-def test_the_board_always_shows_what_is_held(events):
-    """Whatever happens in whatever order, people see the holds that are in force, and no others."""
+def test_a_hold_lets_nothing_pass_then_one_then_all():
+    """Its probe makes it half-open: not shown any more, with one job on trial; that job's success closes it."""
+    holds = new_holds()
+    holds.hold(OUTBOX, "full", "m", "r", check_in=2.0)
+    assert holds.is_open(OUTBOX)
+    assert (holds.capacity([ALL, OUTBOX]), holds.admits(1, [ALL, OUTBOX])) == (0, False)
+    assert (holds.capacity(["outbox:/out2"]), holds.admits(1, ["outbox:/out2"])) == (None, True)
+    holds.half_open(OUTBOX, "full")
+    assert not holds.is_open(OUTBOX)
+    assert shown(holds) == set()
+    assert holds.capacity([OUTBOX]) == 1
+    assert holds.admits(1, [ALL, OUTBOX])
+    assert holds.capacity([OUTBOX]) == 0
+    assert not holds.admits(2, [OUTBOX])
+    assert holds.admits(1, [OUTBOX])
+    holds.end_trial(1)
+    assert holds.admits(2, [OUTBOX])
+    assert holds.is_trial(2, OUTBOX)
+    holds.succeeded(OUTBOX)
+    assert holds.capacity([OUTBOX]) is None
+    assert not holds.has(OUTBOX)
 
-    class Shown(dict):
-        def hold(self, hold):
-            self[hold.scope, hold.kind] = hold
 
-        def release(self, scope, kind):
-            return self.pop((scope, kind), None) is not None
+def test_a_trial_that_fails_opens_it_again(time_is):
+    """It was not over: it keeps since when it is held, and is looked at half as often, down to a bound."""
+    holds = new_holds()
+    for scope, first, longest in ((OUTBOX, 2.0, TIMINGS.check), (PROFILE, 60.0, TIMINGS.longest_profile_check)):
+        holds.hold(scope, "k", "m", "r", check_in=first)
+        expected = first
+        for _ in range(10):
+            holds.hold(scope, "k", "m", "r", check_in=first)  # another job that was under way: nothing is doubled
+            assert holds.next_check(scope) == time_is.now + expected
+            time_is.now += expected
+            assert [hold.kind for hold, _ in holds.due(scope)] == ["k"]
+            holds.half_open(scope, "k")
+            assert holds.due(scope) == []
+            holds.hold(scope, "k", "m", "r", check_in=first)
+            expected = min(longest, expected * 2)
+        assert {hold.since for hold in holds.all() if hold.scope == scope} == {time_is.now - sum_of(first, longest)}
+        holds.release(scope)
 
-        def holds(self):
-            return list(self.values())
 
-    board = Shown()
-    holds = Holds(board)
-    for now, (what, number) in enumerate(events):
+def sum_of(first, longest):
+    """Return the sum of ten doubled intervals."""
+    return sum(min(longest, first * 2**step) for step in range(10))
+
+
+def test_a_hold_that_was_closed_begins_anew(time_is):
+    """After a success another trouble is another one."""
+    holds = new_holds()
+    holds.hold(ALL, "key", "m", "r", check_in=30.0)
+    holds.half_open(ALL, "key")
+    holds.service_answered()
+    time_is.now += 50
+    holds.hold(ALL, "key", "m", "r", check_in=30.0)
+    assert [hold.since for hold in holds.all()] == [1050.0]
+
+
+def test_commands_own_pauses_and_brakes(table):
+    """No probe, success, reload or publication ends them: only their row's end does. They survive a restart."""
+    holds = new_holds()
+    for scope, kind in ((ALL, "pause"), ("inbox:/in", TOO_MANY)):
+        table.hold(Hold(scope, kind, "m", "r", 1.0))
+    holds.load(table)
+    both = {(ALL, "pause"), ("inbox:/in", TOO_MANY)}
+    assert shown(holds) == both
+    holds.release(ALL)
+    holds.release("inbox:/in")
+    holds.service_answered()
+    holds.check_now()
+    table.publish_holds(holds.all())
+    assert shown(holds) == {(hold.scope, hold.kind) for hold in table.holds()} == both
+    table.release(ALL, "pause")
+    holds.reload_commands(table)
+    assert shown(holds) == both - {(ALL, "pause")}
+
+
+def test_a_restart_keeps_what_no_free_look_can_tell(table):
+    """Pauses and refused profiles stand; credits, key, outboxes are looked at again by themselves."""
+    for hold in (
+        Hold(ALL, "pause", "m", "r", 1.0),
+        Hold(PROFILE, "options", "m", "r", 2.0, 1e12),
+        Hold(ALL, "credits", "m", "r", 3.0, 4.0),
+        Hold(OUTBOX, "full", "m", "r", 3.0, 4.0),
+    ):
+        table.publish_holds([*table.holds(), hold])
+    table.hold(Hold(ALL, "pause", "m", "r", 1.0))
+    holds = new_holds()
+    holds.load(table)
+    assert shown(holds) == {(ALL, "pause"), (PROFILE, "options")}
+    assert holds.next_check("profile:") <= clock.now() + TIMINGS.longest_profile_check
+
+
+def test_a_reload_looks_at_everything_that_costs_nothing(time_is):
+    """Each free probe is due at once; the paid trial of a profile keeps its time. What the config has no more ends."""
+    holds = new_holds()
+    for scope in (ALL, PROFILE, OUTBOX, "outbox:/old"):
+        holds.hold(scope, "k", "m", "r", check_in=5000.0)
+    holds.drop_unused({PROFILE, OUTBOX})
+    holds.check_now()
+    assert [hold.scope for prefix in (ALL, "profile:", "outbox:") for hold, _ in holds.due(prefix)] == [ALL, OUTBOX]
+
+
+@pytest.mark.parametrize(("paid", "longest"), [(False, TIMINGS.longest_pause), (True, TIMINGS.longest_paid_pause)])
+def test_the_service_is_tried_less_often_where_a_try_may_cost(time_is, paid, longest):
+    """A service that takes the money and gives nothing is tried six times an hour at the end; a free one each minute."""
+    holds = new_holds()
+    for fault in range(OPENS_AFTER):
+        assert not holds.has(ALL)
+        holds.service_failed("m", "r", unreachable=False, paid=paid, job=fault)
+    for job in range(20):
+        time_is.now = holds.next_check(ALL)
+        holds.half_open(ALL, "service")
+        assert holds.admits(job, [ALL])
+        holds.service_failed("m", "r", unreachable=False, paid=paid, job=99)  # was under way before
+        holds.service_failed("m", "r", unreachable=False, paid=paid, job=job)
+        assert holds.is_open(ALL)
+    assert holds.next_check(ALL) == time_is.now + longest
+
+
+@given(st.lists(st.sampled_from(["fault", "unreachable", "success"]), max_size=60))
+def test_the_service_is_held_after_faults_in_a_row(events):
+    """Five faults in a row open it, one of an unreachable service does at once; one success closes it."""
+    holds, row = new_holds(), 0
+    for event in events:
+        if event == "success":
+            row = 0
+            holds.service_answered()
+        elif not holds.has(ALL, "service"):
+            row = OPENS_AFTER if event == "unreachable" else row + 1
+            holds.service_failed("m", "r", unreachable=event == "unreachable", paid=False, job=1)
+        assert holds.has(ALL, "service") == (row >= OPENS_AFTER)
+        assert holds.healthy == (row < OPENS_AFTER)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["hold", "release", "half", "trial", "end"]), st.integers(0, 2)), max_size=40)
+)
+def test_never_two_on_trial_and_never_one_through_an_open_hold(events):
+    """In any order of events a half-open scope has one job on trial, and an open one lets no job pass."""
+    holds, trial = new_holds(), {}
+    for job, (what, number) in enumerate(events):
         scope = f"outbox:/{number}"
         match what:
             case "hold":
-                holds.hold(scope, "full", f"{now}", "r", now=float(now))
+                holds.hold(scope, "full", "m", "r", check_in=1.0)
+                trial.pop(scope, None)
             case "release":
                 holds.release(scope)
-            case "postpone":
-                holds.postpone(scope, "full", float(now), 7.0)
+                trial.pop(scope, None)
+            case "half":
+                holds.half_open(scope, "full")
+            case "trial":
+                was_open, was_held = holds.is_open(scope), holds.has(scope)
+                passed = holds.admits(job, [scope])
+                assert passed == (not was_open and not (was_held and scope in trial))
+                if passed and was_held:
+                    trial[scope] = job
             case _:
-                holds.shift(3.0, float(now))
-        assert set(board) == {(hold.scope, hold.kind) for hold in holds.all()}
-        assert {hold.message for hold in board.values()} == {hold.message for hold in holds.all()}
-
-
-def test_a_hold_that_ends_as_it_begins_does_not_stay_on_the_board(bench, in_thread, wait_until, monkeypatch):
-    """One worker finds the service down, another one finds it well: what people see is what holds."""
-    tell = bench.board.hold
-
-    def tell_late(hold):
-        ending = in_thread(lambda: bench.holds.release(ALL, "service"))
-        # The other one is through, or it waits for us.
-        wait_until(lambda: not ending.is_alive() or bench.holds._changing.locked())
-        tell(hold)
-
-    monkeypatch.setattr(bench.board, "hold", tell_late)
-    bench.holds.hold(ALL, "service", "down", "wait", now=100.0)
-    wait_until(lambda: not bench.holds.all())
-    wait_until(lambda: not bench.holds._changing.locked())
-    assert bench.board.holds() == []
-
-
-def test_what_the_board_could_not_be_told_of_is_told_later(bench, monkeypatch):
-    """The job database can't be written as holds begin and end: what people see is right as soon as it can be again."""
-    bench.holds.hold(ALL, "service", "down", "wait", now=100.0)
-    bench.holds.hold(ALL, "usage", "unread", "wait", now=101.0)
-
-    def full(*_):
-        raise StateError("full", "Make room.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(bench.database, "write", full)
-        with pytest.raises(StateError):
-            bench.holds.release(ALL)
-        with pytest.raises(StateError):
-            bench.holds.hold(inbox_scope("/in"), "inbox", "gone", "wait", now=102.0, check_in=None)
-        with pytest.raises(StateError):
-            bench.holds.tell()
-    bench.holds.tell()
-    assert bench.board.holds() == bench.holds.all() != []
+                holds.end_trial(trial.pop(scope, -1))
+        assert {hold.scope for hold in holds.all()} == {
+            s for s in ("outbox:/0", "outbox:/1", "outbox:/2") if holds.is_open(s)
+        }

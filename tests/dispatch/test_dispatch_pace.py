@@ -1,13 +1,15 @@
-"""The pace against simulated servers on a virtual clock: near the limit, seldom refused, and back when it changes."""
+"""The rate against simulated servers on a virtual clock, and the places in flight that the limiter hands out."""
 
 from __future__ import annotations
+
+import threading
 
 import pytest
 from dispatch_paced_world import FixedWindow, SlidingWindow, TokenBucket, World
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rembg_watch.dispatch.pace import LONGEST_PAUSE, MIN_RATE, Pace
+from rembg_watch.dispatch.rate import LONGEST_PAUSE, MIN_RATE, AdaptiveRate, RateLimiter
 
 LONG = 1500.0
 WARM = 300.0
@@ -44,7 +46,7 @@ def test_a_long_run_uses_the_limit_and_is_seldom_refused(server, rate, workers, 
 
 
 def _settings(server):
-    """A fresh server each time: the parameters are shared by all runs."""
+    """Return what to build the server with: the parameters are shared by all runs."""
     names = ("rate", "burst") if isinstance(server, TokenBucket) else ("rate", "window")
     return {name: getattr(server, name) for name in names}
 
@@ -58,10 +60,10 @@ def test_a_quota_by_the_minute_is_used_without_hammering(window):
 
 
 def test_without_refusals_only_the_workers_are_the_limit():
-    """Nothing is held back before the service has refused anything."""
+    """No request is delayed before the service has refused one."""
     world = World(TokenBucket(1e9, 1e9), workers=8, latency=0.5).run(60)
     assert world.rate() >= 0.9 * 8 / 0.5
-    assert world.pace.limit() is None
+    assert world.rate_limit.limit() is None
 
 
 def test_a_limit_that_was_raised_is_found():
@@ -89,10 +91,10 @@ def test_a_limit_that_was_lowered_is_found_at_once():
 def test_idle_hours_leave_the_rate_as_it_was():
     """A rate that is not used is not raised, and a burst after an idle night starts at what is known to work."""
     world = World(TokenBucket(4, 8), 16, 0.5).run(600)
-    known = world.pace.rate
+    known = world.rate_limit.rate
     for step in range(200):
-        assert world.pace.take(world.now + 60.0 * step) <= 60
-    assert world.pace.rate <= 1.05 * known
+        assert world.rate_limit.take(world.now + 60.0 * step) <= 60
+    assert world.rate_limit.rate <= 1.05 * known
 
 
 @given(upper=st.floats(0.05, 50), workers=st.integers(1, 32), latency=st.floats(0.01, 3.0), allowed=st.floats(0.5, 60))
@@ -106,8 +108,8 @@ def test_max_per_second_is_never_exceeded(upper, workers, latency, allowed):
 
 @given(seconds=st.floats(0, 86400), at=st.floats(0, 1e6))
 def test_retry_after_is_obeyed(seconds, at):
-    """Nobody gets a place before the time that the service asked for."""
-    pace = Pace()
+    """No request goes out before the time that the service asked for."""
+    pace = AdaptiveRate()
     assert pace.take(at) == 0.0
     pace.refused(at + 0.1, at, seconds)
     wait = pace.take(at + 0.1)
@@ -117,8 +119,8 @@ def test_retry_after_is_obeyed(seconds, at):
 
 @given(st.lists(st.tuples(st.sampled_from(["take", "ok", "no", "no-later"]), st.floats(0, 30)), max_size=200))
 def test_no_order_of_events_breaks_it(events):
-    """Whatever comes in whatever order: the rate stays a sane number, and the line always moves on."""
-    pace, now = Pace(), 1000.0
+    """In any order of events the rate stays between its bounds, and the next slot comes."""
+    pace, now = AdaptiveRate(), 1000.0
     for what, seconds in events:
         now += seconds
         match what:
@@ -131,3 +133,49 @@ def test_no_order_of_events_breaks_it(events):
             case _:
                 pace.refused(now, now - 10.0, 5.0)
         assert pace.rate is None or MIN_RATE <= pace.rate < 1e6
+
+
+class Takers:
+    """Threads that each take one place and keep it."""
+
+    def __init__(self, limiter):
+        self.limiter = limiter
+        self.taken = threading.Semaphore(0)
+        self.gone = threading.Semaphore(0)
+
+    def start(self, count):
+        for _ in range(count):
+            threading.Thread(target=self._take, daemon=True).start()
+
+    def _take(self):
+        while not (got := self.limiter.take(1)) and not self.limiter._closed:
+            pass
+        (self.taken if got else self.gone).release()
+
+
+def test_no_more_are_in_flight_than_there_are_places():
+    """At most ``workers`` requests are in flight, whatever the number of threads; a place given back is taken again."""
+    limiter = RateLimiter(2, None)
+    assert limiter.take(5) == 2
+    assert limiter.take(1) == 0
+    takers = Takers(limiter)
+    takers.start(3)
+    limiter.give_back(2)
+    for _ in range(2):
+        assert takers.taken.acquire(timeout=60)
+    assert limiter.in_flight == 2
+    limiter.reload(3, None)
+    assert takers.taken.acquire(timeout=60)
+    assert limiter.in_flight == 3
+
+
+def test_a_closed_limiter_lets_its_waiting_threads_go():
+    """A thread that waits for a place when the daemon stops gets none."""
+    limiter = RateLimiter(1, None)
+    assert limiter.take(1) == 1
+    takers = Takers(limiter)
+    takers.start(2)
+    limiter.close()
+    for _ in range(2):
+        assert takers.gone.acquire(timeout=60)
+    assert limiter.take(1) == 0

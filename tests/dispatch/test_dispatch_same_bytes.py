@@ -1,59 +1,58 @@
-"""A paid answer serves other photos of the same bytes at every moment of its way, also while it is being delivered."""
+"""A paid answer serves other photos of the same picture at every moment of its way."""
 
 from __future__ import annotations
 
 import pytest
-from dispatch_killed import keep
 
-from rembg_watch.dispatch.report import Ended
 from rembg_watch.dispatch.steps import Step
 
 
-def both_claimed(bench, pic):
-    """Have a job whose paid answer is to be delivered, and one of the same bytes under another name."""
-    keep(bench, pic)
-    kept = bench.claim()
-    bench.arrive("b.jpg", pic())
-    return kept, bench.claim()
+@pytest.mark.parametrize("step", [Step.OPENED, Step.ANSWERED, Step.VERIFIED])
+def test_a_copy_waits_while_the_answer_comes_in(world, pic, gate, step):
+    """It is set aside until the answer is verified, and then served from the store."""
+    held = gate(step)
+    with world.running(failpoint=held) as daemon:
+        world.drop("a.jpg", pic())
+        held.wait()
+        world.drop("b.jpg", pic())
+        world.wait_until(lambda: any(daemon._parts.claims._keys.values()))
+        assert world.states()["b.jpg"] == "queued"
+        held.open()
+        world.wait_done(2)
+    assert world.jobs()["b.jpg"].how == "reused"
+    assert (world.outbox / "b.png").read_bytes() == (world.outbox / "a.png").read_bytes()
+    assert world.sandbox.charged == 1
 
 
-def run_both(bench, first, second, step):
-    """Run the second job as the first one reaches a step; gives how each of them ended."""
-    ended = []
-
-    def meanwhile(now):
-        if now is step:
-            bench.at = lambda _step: None
-            ended.append(bench.worker.run(second).ended)
-
-    bench.at = meanwhile
-    return bench.worker.run(first).ended, *ended
-
-
-def test_a_kept_answer_that_is_claimed_serves(bench, pic):
-    """It was claimed to be delivered, and no worker has begun: a copy of its photo is not paid for."""
-    keep(bench, pic)
-    kept = bench.claim()
-    assert kept.result_hash is not None
-    assert bench.work("b.jpg", pic()).ended is Ended.DONE
-    assert bench.worker.run(kept).ended is Ended.DONE
-    assert bench.sandbox.charged == 1
+@pytest.mark.parametrize("step", [Step.SYNCED, Step.MARKED_RECEIVED, Step.PLACED, Step.PLACE_SYNCED])
+def test_a_copy_is_served_while_the_answer_is_delivered(world, pic, gate, step):
+    """The store has the answer whatever becomes of its delivery: into another outbox the copy does not even wait."""
+    other, other_outbox = world.add_folder("other")
+    held = gate(step)
+    with world.running(failpoint=held):
+        world.drop("a.jpg", pic())
+        held.wait()
+        world.drop("b.jpg", pic(), other)
+        world.wait_until(lambda: world.delivered(other_outbox))
+        held.open()
+        world.wait_done(2)
+    assert world.sandbox.charged == 1
 
 
-@pytest.mark.parametrize("step", [Step.PLACED, Step.PLACE_SYNCED])
-def test_a_copy_waits_while_a_kept_answer_is_delivered(bench, pic, step):
-    """It has left its old place and is not written down in the new one: the copy waits for that."""
-    kept, copy = both_claimed(bench, pic)
-    assert run_both(bench, kept, copy, step) == (Ended.DONE, Ended.PARKED)
-    assert bench.seen.unparked == [copy]
-    assert bench.worker.run(copy).ended is Ended.DONE
-    assert bench.sandbox.charged == 1
-    assert (bench.outbox / "b.png").read_bytes() == (bench.outbox / "a.png").read_bytes()
+def test_a_copy_in_a_failing_store_waits_until_the_answer_is_delivered(world, pic, gate, monkeypatch):
+    """The answer is in the outbox alone: nobody could find it, so the copy is not offered again before it is in place."""
+    held = gate(Step.SYNCED)
 
+    def fail(*_):
+        raise OSError(5, "Input/output error")
 
-def test_a_kept_answer_waits_while_it_is_copied(bench, pic):
-    """It is not taken away from under a copy: that would be paid for."""
-    kept, copy = both_claimed(bench, pic)
-    assert run_both(bench, copy, kept, Step.MARKED_COPY) == (Ended.DONE, Ended.PARKED)
-    assert bench.worker.run(kept).ended is Ended.DONE
-    assert bench.sandbox.charged == 1
+    with world.running(failpoint=held) as daemon:
+        with monkeypatch.context() as patch:
+            patch.setattr("rembg_watch.dispatch.results.Results.rename", fail)
+            world.drop("a.jpg", pic())
+            held.wait()
+        world.drop("b.jpg", pic())
+        world.wait_until(lambda: any(daemon._parts.claims._keys.values()))
+        held.open()
+        world.wait_done(2)
+    assert world.sandbox.charged == 1

@@ -18,9 +18,8 @@ from PIL import Image
 from rembg_watch.api.options import Options
 from rembg_watch.config.model import Folder, Profile
 from rembg_watch.intake.intake import Intake
-from rembg_watch.jobs.arrivals import Accepted
 from rembg_watch.jobs.database import Database
-from rembg_watch.jobs.store import JobStore
+from rembg_watch.jobs.queue import Accepted, Queue
 
 PROFILE = Profile("plain", Options())
 
@@ -51,7 +50,7 @@ class Desk:
     """
 
     def __init__(self, database):
-        self.store = JobStore(database)
+        self.store = Queue(database)
         self.arrivals = []
         self.again = []
         self.times = {}

@@ -1,16 +1,11 @@
-"""A job database in a fresh directory, and short words for what happens in it."""
+"""A job database on the disk."""
 
 from __future__ import annotations
 
 import pytest
+from jobs_table import Table
 
 from rembg_watch.jobs.database import Database
-from rembg_watch.jobs.ledger import AttemptEnd, Ledger
-from rembg_watch.jobs.model import Arrival, Charge, How, Output, Version
-from rembg_watch.jobs.steering import Steering
-from rembg_watch.jobs.store import JobStore
-
-INBOX = "/srv/inbox"
 
 
 @pytest.fixture
@@ -20,55 +15,22 @@ def database(tmp_path):
 
 
 @pytest.fixture
-def store(database):
-    return JobStore(database)
+def table(database):
+    return Table(database)
 
 
 @pytest.fixture
-def steering(database):
-    return Steering(database)
+def statements(database):
+    """Return the SQL that a function runs, with its values."""
 
+    def trace(work):
+        seen: list[str] = []
+        connections = (database._writer, database._reader)
+        for connection in connections:
+            connection.set_trace_callback(seen.append)
+        work()
+        for connection in connections:
+            connection.set_trace_callback(None)
+        return [sql for sql in seen if sql.startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "COMMIT"))]
 
-@pytest.fixture
-def ledger(database):
-    return Ledger(database)
-
-
-@pytest.fixture
-def arrive(store):
-    """Enqueue one file and give what became of it."""
-
-    def _arrive(path="shoe.jpg", mtime=1, *, folder=INBOX, profile="white", now=1000.0, size=10, **more):
-        arrival = Arrival(folder, path, Version(size, mtime), f"{profile}-fp", profile, **more)
-        return store.enqueue([arrival], now)[0]
-
-    return _arrive
-
-
-@pytest.fixture
-def claim(store):
-    """Claim jobs at 1000 s, for 60 s."""
-
-    def _claim(limit=1, now=1000.0, **more):
-        return store.claim(limit, now, 60.0, **more)
-
-    return _claim
-
-
-@pytest.fixture
-def deliver(store):
-    """Take a claimed job the whole way: sent, received, its output in place."""
-
-    def _deliver(job, now=1001.0, charge=Charge.CHARGED, tidy=None):
-        target = f"/srv/outbox/{job.path}.webp"
-        attempt = store.mark_sent(job, f"hash-{job.path}", target, target + ".part", now)
-        assert store.mark_received(
-            job, attempt, AttemptEnd(charge, status=200, bytes_in=10), "answer", 20, "/out/.temp", now + 1
-        )
-        output = Output(
-            target, job.id, job.folder, job.path, f"hash-{job.path}", job.fingerprint, "answer", 20, now + 1
-        )
-        assert store.finish(job, output, How.SENT, tidy, now + 2)
-        return output
-
-    return _deliver
+    return trace

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
+from jobs_table import python
 
 from rembg_watch.errors import AlreadyRunning, StateError
 from rembg_watch.jobs import lock
 from rembg_watch.jobs.lock import StateLock, running_pid
 
-ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys
 from pathlib import Path
@@ -29,16 +27,15 @@ sys.stdin.read()
 @pytest.fixture
 def holder(tmp_path):
     """Another process that holds the lock."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout.readline() == b"held\n"
+    with python(HOLD, tmp_path, stdin=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "held\n"
         yield process
         process.kill()
 
 
-def test_second_daemon_is_refused_with_the_first_ones_process(tmp_path, holder):
-    """Exit 75, with a hint, and the pid of who is there."""
+def test_a_second_daemon_is_refused(tmp_path, holder, monkeypatch):
+    """Exit 75, with the process id of the first."""
+    monkeypatch.setattr(lock, "ASKING_SECONDS", 0)
     with pytest.raises(AlreadyRunning, match=str(holder.pid)) as caught:
         StateLock(tmp_path).acquire()
     assert caught.value.exit_code == 75
@@ -46,7 +43,7 @@ def test_second_daemon_is_refused_with_the_first_ones_process(tmp_path, holder):
 
 
 def test_killed_daemon_leaves_no_lock(tmp_path, holder):
-    """However it dies, the kernel gives the lock back; its pid in the file proves nothing."""
+    """The kernel releases it, however the process dies; the process id in the file proves nothing."""
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert running_pid(tmp_path) is None
@@ -57,13 +54,13 @@ def test_killed_daemon_leaves_no_lock(tmp_path, holder):
 
 
 def test_no_lock_file_is_no_daemon(tmp_path):
-    """And asking makes none."""
+    """Asking makes no file."""
     assert running_pid(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_questions_do_not_keep_a_daemon_out(tmp_path, monkeypatch):
-    """While others ask all the time who runs, a daemon still gets its lock, each time."""
+    """While commands ask all the time whether a daemon runs, a daemon still gets its lock."""
     monkeypatch.setattr(lock, "ASKING_SECONDS", 60)  # on a busy machine a question may take long
     StateLock(tmp_path).acquire().release()
     stop = threading.Event()
@@ -84,14 +81,14 @@ def test_questions_do_not_keep_a_daemon_out(tmp_path, monkeypatch):
             thread.join()
 
 
-def test_missing_state_directory_is_said(tmp_path):
-    """Not a traceback."""
+def test_a_missing_state_directory(tmp_path):
+    """The error says so."""
     with pytest.raises(StateError, match="No such file"):
         StateLock(tmp_path / "nowhere").acquire()
 
 
-def test_a_full_disk_is_said(tmp_path, mount_at):
-    """The lock is where a full state directory is noticed first: an error with a hint, and no lock left held."""
+def test_a_full_disk(tmp_path, mount_at):
+    """An error with a hint, and no lock is left behind."""
     state = mount_at(tmp_path / "state", "-t", "tmpfs", "-o", "size=4k,nr_inodes=10", "none")
     (state / "fill").write_bytes(b"x" * 4096)
     with pytest.raises(StateError, match="No space left") as caught:

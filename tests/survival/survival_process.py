@@ -20,11 +20,6 @@ import survival_mount
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["rembg_watch.daemon", "rembg_watch.drain", "survival_process", "sqlite_utils"])
-LOOKS = (
-    *("FIRST_CHECK", "LATEST_CHECK", "PROFILE_CHECK", "USAGE_CHECK", "OUTBOX_CHECK"),
-    *("TIDY_SECONDS", "FIRST_PAUSE", "LONGEST_PAUSE"),
-)
-"""The times between two looks at what is held."""
 
 
 class Plan:
@@ -102,29 +97,24 @@ def _begin(log, plan):
     from rembg_watch import logs  # noqa: PLC0415 - only the child needs it
 
     logs.configure("json", "debug")
-    if (seconds := plan.pop("hurry", None)) is not None:
-        _hurry(seconds)
 
 
 def _daemon(config, plan):
     from rembg_watch.config.load import load_config  # noqa: PLC0415
     from rembg_watch.daemon import Daemon  # noqa: PLC0415
 
-    return Daemon(load_config(Path(config)), at=plan)
+    timings = _timings(plan.pop("hurry", None))
+    return Daemon(load_config(Path(config)), failpoint=Plan(**plan), timings=timings)
 
 
-def _hurry(seconds):
+def _timings(seconds):
     """Look at everything that is held this often; an operator's half minutes are too long for a test."""
-    import rembg_watch.daemon  # noqa: F401, PLC0415 - with every module that has such a time
-    from rembg_watch.dispatch import holds  # noqa: PLC0415
+    from rembg_watch.dispatch.holds import Timings  # noqa: PLC0415
 
-    holds.Holds.hold.__kwdefaults__["check_in"] = seconds
-    modules = [module for name, module in sys.modules.items() if name.startswith("rembg_watch.dispatch.")]
-    for name in LOOKS:
-        there = [module for module in modules if hasattr(module, name)]
-        assert there, f"{name} is nowhere"
-        for module in there:
-            setattr(module, name, seconds)
+    if seconds is None:
+        return Timings()
+    looks = ("check", "profile_check", "outbox_check", "usage_check", "first_pause", "longest_pause", "tidy")
+    return Timings(**dict.fromkeys(looks, seconds))
 
 
 def run(config, log, plan):
@@ -133,7 +123,7 @@ def run(config, log, plan):
     from rembg_watch.errors import RembgWatchError  # noqa: PLC0415
 
     try:
-        code = _daemon(config, Plan(**plan)).run()
+        code = _daemon(config, plan).run()
     except RembgWatchError as error:
         print(json.dumps({"event": "refused", "message": error.message, "hint": error.hint}), flush=True)  # noqa: T201
         code = error.exit_code
@@ -148,7 +138,7 @@ def drain(config, log, plan):
 
     draining._LOOK = 0.02
     try:
-        code = draining.drain(_daemon(config, Plan(**plan)), threading.Event()).exit_code
+        code = draining.drain(_daemon(config, plan), threading.Event()).exit_code
     except RembgWatchError as error:
         print(json.dumps({"event": "refused", "message": error.message, "hint": error.hint}), flush=True)  # noqa: T201
         code = error.exit_code

@@ -10,7 +10,7 @@ import time
 
 from survival_world import cut_out, picture, until
 
-from rembg_watch.jobs.store import JobStore
+from rembg_watch.jobs.queue import Queue
 
 CALM = 120.0
 """Seconds that the rest may take when the storm is over."""
@@ -98,7 +98,7 @@ class Storm:
         self.world.put(path, data, self.world.inbox / kind)
 
     def new(self):
-        if self.world.look(lambda database: JobStore(database).open_count(), 0) > BUSY:
+        if self.world.look(lambda database: Queue(database).open_count(), 0) > BUSY:
             return
         for _ in range(self.dice.randrange(1, 6)):
             self.number += 1

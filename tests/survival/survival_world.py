@@ -21,10 +21,10 @@ from PIL import Image, ImageDraw
 
 from rembg_watch.config.load import load_config
 from rembg_watch.errors import StateError
-from rembg_watch.jobs.board import Board
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.ledger import Ledger
-from rembg_watch.jobs.steering import Steering
+from rembg_watch.jobs.queries import Queries
+from rembg_watch.jobs.status_table import StatusTable
 from rembg_watch.sandbox import Sandbox
 from rembg_watch.sandbox.cutout import open_picture, render
 from rembg_watch.sandbox.validate import parse_wish
@@ -219,7 +219,7 @@ class World:
         return Paid(*self.look(lambda database: Ledger(database).totals(), (0, 0)))
 
     def jobs(self):
-        return self.look(lambda database: Steering(database).select(limit=100_000), [])
+        return self.look(lambda database: Queries(database).select(limit=100_000), [])
 
     def states(self):
         return Counter(job.state.value for job in self.jobs())
@@ -229,7 +229,7 @@ class World:
         return next((job for job in self.jobs() if job.path == path), None)
 
     def holds(self):
-        return self.look(lambda database: Board(database).holds(), [])
+        return self.look(lambda database: StatusTable(database).holds(), [])
 
     def hold(self, kind):
         """Give the hold of a kind, or None."""
@@ -256,12 +256,21 @@ class World:
     def output(self, path):
         return self.outbox / Path(path).with_suffix(".png")
 
+    def retry(self, path):
+        """Ask for a job again, as ``jobs retry`` does."""
+        with Database(self.state / "jobs.db", guest=True) as database:
+            Queries(database).retry(ids=[self.job(path).id], now=time.time())
+
     # -- what is promised
 
+    def kept(self):
+        """Return the answers in the result store."""
+        return [path for path in (self.state / "results").rglob("*") if path.is_file() and path.suffix != ".part"]
+
     def debris(self):
-        """Give all that a crash may have left in the folders and in the spool, and that should be gone."""
+        """Return all that a crash may have left in the folders and in the result store, and that should be gone."""
         found = []
-        for root in (self.inbox, self.outbox, self.archive, self.failed, self.state / "spool"):
+        for root in (self.inbox, self.outbox, self.archive, self.failed, self.state / "results"):
             found += [path for path in root.rglob("*") if path.name.startswith(".rembg") or path.suffix == ".part"]
         return found
 

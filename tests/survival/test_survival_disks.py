@@ -52,14 +52,14 @@ def test_full_while_an_answer_comes(world, mount, step):
     mount(world.outbox)
     data = world.put("a.png", picture("large", (600, 400)))
     daemon = world.start(hurry=HURRY, calls=[(step.value, "fill", (str(world.outbox),))])
-    if step is Step.OPENED:
-        held(world, "full")
-        assert not world.output("a.png").exists()
-        (spooled,) = (world.state / "spool").iterdir()
-        assert spooled.read_bytes() == cut_out(data)
     until((world.outbox / "filler").exists)
     until(lambda: world.sandbox.charged == 1)
-    if step is not Step.OPENED:
+    if step in {Step.OPENED, Step.ANSWERED, Step.VERIFIED}:  # not copied yet
+        held(world, "full")
+        assert not world.output("a.png").exists()
+        assert [kept.read_bytes() for kept in world.kept()] == [cut_out(data)]
+        assert world.states() == {"received": 1}
+    else:
         until(done(world), what=world.tail)
     (world.outbox / "filler").unlink()
     until(done(world), what=world.tail)
@@ -76,7 +76,7 @@ def test_touched_while_its_answer_waits_for_room(world, mount):
     daemon = world.start(hurry=HURRY, calls=[("opened", "fill", (str(world.outbox),))])
     held(world, "full")
     os.utime(world.inbox / "a.png")
-    until(lambda: world.states()["queued"] == 2, what=world.tail)
+    until(lambda: world.states() == {"received": 1, "queued": 1}, what=world.tail)
     (world.outbox / "filler").unlink()
     until(lambda: world.states()["done"] == 2, what=world.tail)
     assert world.stop(daemon) == 0
@@ -112,9 +112,24 @@ def test_same_bytes_elsewhere_while_an_answer_waits_for_room(world, mount):
     assert not world.debris()
 
 
-@pytest.mark.parametrize("step", [Step.ANSWERED, Step.VERIFIED, Step.SYNCED])
+def test_killed_while_an_answer_waits_for_room(world, mount):
+    """Killed with an answer that waits for its outbox, the next run delivers it."""
+    mount(world.outbox)
+    data = world.put("sub/a.png", picture("large", (600, 400)))
+    daemon = world.start(hurry=HURRY, calls=[("opened", "fill", (str(world.outbox),))])
+    held(world, "full")
+    until(lambda: world.states() == {"received": 1}, what=world.tail)
+    world.kill(daemon)
+    (world.outbox / "filler").unlink()
+    assert world.drain() == 0, world.tail()
+    assert world.output("sub/a.png").read_bytes() == cut_out(data)
+    assert world.sandbox.charged == world.check_ledger().charged == 1
+    assert not world.debris()
+
+
+@pytest.mark.parametrize("step", [Step.ANSWERED, Step.VERIFIED])
 def test_killed_while_the_outbox_is_full(world, mount, step):
-    """Killed with an answer in the spool that nobody wrote down, the next run finds it there."""
+    """Killed with an answer in the result store that no row knows, the next run finds it there."""
     mount(world.outbox)
     data = world.put("sub/a.png", picture("large", (600, 400)))
     process = world.start(calls=[("opened", "fill", (str(world.outbox),))], kill=(step.value, 1))

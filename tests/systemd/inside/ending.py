@@ -12,7 +12,7 @@ import service
 import shop
 from tools import BIN, ETC, HOME, api, check, must, run, until
 
-HUNG = ("worker", "dispatcher", "intake", "walk", "reload", "interpreter")
+HUNG = ("producer", "account", "intake", "walk", "reload", "interpreter")
 
 
 def in_flight(count: int) -> bool:

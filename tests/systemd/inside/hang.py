@@ -12,11 +12,12 @@ import threading
 import time
 from pathlib import Path
 
+from rembg_watch import daemon as daemon_module
 from rembg_watch import logs
+from rembg_watch.api.client import RembgClient
 from rembg_watch.config.load import load_config
-from rembg_watch.daemon import Daemon, life, orders
-from rembg_watch.dispatch import dispatcher, rest
-from rembg_watch.dispatch.steps import Step
+from rembg_watch.daemon import Daemon
+from rembg_watch.dispatch import budget, producer
 from rembg_watch.intake import intake, watcher
 
 SECONDS = 2.0
@@ -24,7 +25,7 @@ SLOW = 12.0
 """Longer than the TimeoutStartSec of the test."""
 
 
-def forever(*_: object) -> None:
+def forever(*_: object, **__: object) -> None:
     while True:
         threading.Event().wait()
 
@@ -44,16 +45,16 @@ def main() -> None:
     marker.touch()
     if not first:
         sys.exit(Daemon(config).run())
-    if part == "dispatcher":
-        dispatcher.longest_turn = lambda _config: rest.LOOK_SECONDS + SECONDS
-    elif part == "worker":
-        dispatcher.lease_seconds = lambda _config: SECONDS
+    if part == "account":
+        budget.longest_call = lambda _config: SECONDS
+        RembgClient.membership_usage = forever
+    producer.TURN_SECONDS = producer.LOOK_SECONDS + SECONDS
     intake.TURN_SECONDS = SECONDS
     intake.WALK_SECONDS = SECONDS * 2
-    orders.ORDER_SECONDS = life.PULSE_SECONDS + SECONDS
-    daemon = Daemon(config, at=lambda step: forever() if part == "worker" and step is Step.READ else None)
-    if part == "dispatcher":
-        daemon.dispatcher._look_outside = forever
+    daemon_module.RELOAD_SECONDS = daemon_module.IDLE_PULSE_SECONDS + SECONDS
+    daemon = Daemon(config)
+    if part == "producer":
+        daemon.queue.ready = forever
     elif part == "intake":
         daemon.intake._gate.step = forever
     elif part == "reload":

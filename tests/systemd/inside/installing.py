@@ -49,7 +49,7 @@ def units_are_clean() -> None:
         found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
         level = float(found[1]) if found else 10.0
         check(f"exposure of {name} is {level}: 1.2 or less", level <= 1.2, said)
-    examples = next(HOME.glob("lib/python3*/site-packages/rembg_watch/systemd/examples"))
+    examples = next(HOME.glob("lib/python3*/site-packages/rembg_watch/units/examples"))
     Path("/home/anna/shop").mkdir(parents=True, exist_ok=True)
     folder = UNITS / "rembg-watch.service.d"
     folder.mkdir()

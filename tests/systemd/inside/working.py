@@ -176,7 +176,7 @@ def two_instances() -> None:
 
 
 def examples_work() -> None:
-    folder = next(HOME.glob("lib/python3*/site-packages/rembg_watch/systemd/examples"))
+    folder = next(HOME.glob("lib/python3*/site-packages/rembg_watch/units/examples"))
 
     def with_example(name: str) -> None:
         service.stop()
