@@ -131,10 +131,10 @@ class Executors:
         self._free = 0
         self._stopping = False
         self._started = 0
+        self._waiting = 0
+        """Threads that wait for an inbox or an outbox at this moment."""
         self._handed_on = 0
         """Photos that are marked as sent and that no executor has taken over yet."""
-        self.refill = 1
-        """How many executors have to be free before the producer is woken for them."""
 
     # -- for the producer and the daemon
 
@@ -142,7 +142,6 @@ class Executors:
         """Have threads for ``workers`` requests in flight, and half as many more; what is too many ends when free."""
         with self._lock:
             self._size = workers + max(1, workers // SPARE)
-            self.refill = max(1, self._size // 4)
             while self._count() < self._size:
                 self._start()
             for _ in range(self._count() - self._size):
@@ -169,8 +168,17 @@ class Executors:
 
     @property
     def free(self) -> int:
-        """How many executors are free."""
-        return self._free
+        """How many executors are free for a batch; 0 while it would be too small.
+
+        A batch shares its queries and its commit, so it is worth waiting until half of the executors that are neither
+        in flight nor waiting for a folder are free. That half is soon there: the others only compute.
+        """
+        with self._lock:
+            return self._free if self._is_enough() else 0
+
+    def _is_enough(self) -> bool:
+        computing = self._size - self._parts.rate.in_flight - self._waiting
+        return self._free >= max(1, computing // 2)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Let executors, reserved one for each job, do these claimed jobs: small photos of one inbox as a batch."""
@@ -263,8 +271,8 @@ class Executors:
             spare = max(0, seat.reserved - count)
             seat.reserved -= spare
             self._free += spare
-            is_enough = self._free >= self.refill
-        if spare and is_enough and not self._parts.wake_producer.is_set():
+            is_enough = self._is_enough()
+        if is_enough and not self._parts.wake_producer.is_set():
             self._parts.wake_producer.set()
 
     def _hand_on(self, attempt: Attempt) -> None:
@@ -281,11 +289,13 @@ class Executors:
         seat: _Seat = self._here.seat
         with self._lock:
             before, seat.since, seat.scope = seat.scope, time.monotonic(), scope
+            self._waiting += 1
         try:
             yield
         finally:
             with self._lock:
                 seat.since, seat.scope = time.monotonic(), before
+                self._waiting -= 1
                 if seat.replaced:
                     self._parts.holds.release(scope, "late")
 

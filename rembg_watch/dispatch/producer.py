@@ -234,7 +234,8 @@ class Producer:
 
     def _seconds_to_next(self) -> float:
         now, holds = clock.now(), self._parts.holds
-        times = [self._parts.queue.next_due(), *(holds.next_check(scope) for scope in (PROFILE, INBOX, ALL))]
+        due = self._parts.queue.next_due() if self._executors.free else None
+        times = [due, *(holds.next_check(scope) for scope in (PROFILE, INBOX, ALL))]
         # What is due already and was not taken is held, or waits for an executor, who wakes us: only the future counts.
         soonest = min((at for at in times if at is not None and at > now), default=now + LOOK_SECONDS)
         longest = LOOK_SECONDS if (limit := watchdog_seconds()) is None else min(LOOK_SECONDS, limit / 4)

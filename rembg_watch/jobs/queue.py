@@ -88,9 +88,9 @@ class Queue:
         self._db = database
 
     def _jobs(self, tail: str, values: Sequence[object] = ()) -> list[Job]:
-        # As one value each: sqlite3 gives up the interpreter's lock for every column that it reads.
-        rows = self._db.read(f"SELECT json_array({COLUMNS}) FROM jobs {tail}", values)
-        return [Job.from_row(json.loads(row)) for (row,) in rows]
+        # As one value: sqlite3 gives up the interpreter's lock for every row and column that it reads.
+        sql = f"SELECT json_group_array(json(one)) FROM (SELECT json_array({COLUMNS}) AS one FROM jobs {tail})"
+        return [Job.from_row(row) for row in json.loads(self._db.read(sql, values)[0][0])]
 
     # -- what comes in
 
@@ -234,7 +234,13 @@ class Queue:
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()
             sent = [(photo.job, photo.key, last + place) for place, photo in enumerate(photos, 1)]
             rows = [_sent_row(photo, number) for photo, (_, _, number) in zip(photos, sent, strict=True)]
-            marked = {number for (number,) in connection.execute(_MARK_SENT, (wall, now, json.dumps(rows)))}
+            marked = {photo.job.id for photo in photos}
+            if connection.execute(_MARK_SENT, (wall, now, json.dumps(rows))).rowcount < len(rows):
+                found = connection.execute(
+                    "SELECT id FROM jobs WHERE attempt > ? AND id IN (SELECT value FROM json_each(?))",
+                    (last, json.dumps(list(marked))),
+                )
+                marked = {number for (number,) in found}
             begin_attempts(connection, [each for each in sent if each[0].id in marked], wall)
             return [number if job.id in marked else None for job, _, number in sent]
 
@@ -253,9 +259,16 @@ class Queue:
                 [(one.attempt, one.end) for one in answers if one.attempt is not None and one.end is not None],
                 now,
             )
+            numbers = [one.job.id for one in answers]
             rows = json.dumps([_received_row(one) for one in answers])
-            marked = {number for (number,) in connection.execute(_MARK_RECEIVED, (now, rows))}
-            return [one.job.id in marked for one in answers]
+            if connection.execute(_MARK_RECEIVED, (now, rows)).rowcount == len(answers):
+                return [True] * len(answers)
+            found = connection.execute(
+                "SELECT id FROM jobs WHERE state = 'received' AND id IN (SELECT value FROM json_each(?))",
+                (json.dumps(numbers),),
+            )
+            marked = {number for (number,) in found}
+            return [number in marked for number in numbers]
 
         return self._db.write(work)
 
@@ -407,8 +420,7 @@ _MARK_SENT = f"""
         width = json_extract(value, '$[4]'), height = json_extract(value, '$[5]'),
         output = json_extract(value, '$[6]'), attempt = json_extract(value, '$[7]')
     FROM json_each(?)
-    WHERE jobs.id = json_extract(value, '$[0]') AND {_SENDABLE}
-    RETURNING jobs.id"""
+    WHERE jobs.id = json_extract(value, '$[0]') AND {_SENDABLE}"""
 
 
 def _sent_row(photo: Sending, attempt: int) -> tuple[object, ...]:
@@ -424,8 +436,7 @@ _MARK_RECEIVED = f"""
         output = json_extract(value, '$[4]'), result_hash = json_extract(value, '$[5]'),
         result_size = json_extract(value, '$[6]'), how = json_extract(value, '$[7]')
     FROM json_each(?)
-    WHERE jobs.id = json_extract(value, '$[0]') AND ({BUSY} OR (json_extract(value, '$[2]') AND {_SENDABLE}))
-    RETURNING jobs.id"""
+    WHERE jobs.id = json_extract(value, '$[0]') AND ({BUSY} OR (json_extract(value, '$[2]') AND {_SENDABLE}))"""
 
 
 def _received_row(answer: Received) -> tuple[object, ...]:
