@@ -56,6 +56,9 @@ UNDELIVERED = 4
 NAMES_TRIED = 10
 """Names that are tried for one output while other programs take them."""
 AT_ONCE = 100
+SIBLINGS = 4
+"""Requests in flight from which an answer waits ``GATHER`` seconds for others, which share its commits and syncs."""
+GATHER = 0.005
 UNSAVED = "unsaved"
 """The kind of the hold on everything while a paid answer is in memory alone."""
 
@@ -270,6 +273,9 @@ class Completer:
         with self._changed:
             if not (self._arrived or self._stopping or self._is_due()):
                 self._changed.wait(self._seconds_to_next())
+        if self._arrived and self._parts.rate.in_flight >= SIBLINGS:
+            time.sleep(GATHER)  # not on the condition: each answer would wake this thread, which is what is saved
+        with self._changed:
             batch, self._arrived = self._arrived, []
             if self._stopping:
                 batch, self._unsaved = [*batch, *self._unsaved], []
