@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -149,6 +150,61 @@ def test_the_database_is_lost(world):
     world.check_outputs()
     assert world.sandbox.charged == 6
     assert sorted(job.how for job in world.jobs()) == ["adopted"] * 4 + ["sent"]
+
+
+def _take_the_results(world):
+    for path in world.sources:
+        world.output(path).unlink()
+    for path, data in dict(world.sources).items():
+        world.put(path, data)
+
+
+def _touch(world):
+    for path in world.sources:
+        os.utime(world.inbox / path)
+
+
+def _renumber(world):
+    for number, (path, data) in enumerate(dict(world.sources).items()):
+        (world.inbox / path).unlink()
+        world.output(path).unlink()
+        del world.sources[path]
+        world.put(f"renumbered/{1000 + number}.png", data)
+
+
+def _move_the_inbox(world):
+    moved = world.root / "moved"
+    world.inbox.rename(moved)
+    world.inbox = moved
+    world.outbox = world.root / "other-out"
+    world.outbox.mkdir()
+    world.write_config(folder={"inbox": str(moved), "outbox": str(world.outbox)})
+
+
+def _lose_the_database(world):
+    for file in world.state.glob("jobs.db*"):
+        file.unlink()
+    for path in list(world.sources)[::2]:
+        world.output(path).unlink()
+
+
+@pytest.mark.parametrize(
+    "again",
+    [_take_the_results, _touch, _renumber, _move_the_inbox, _lose_the_database],
+    ids=lambda way: way.__name__[1:],
+)
+def test_fifty_photos_that_come_again_cost_nothing(world, again):
+    """While its paid result is kept, the same picture with the same options is never paid for twice."""
+    world.write_config(workers=8)
+    for number in range(50):
+        world.put(f"{number % 5}/{number}.png")
+    assert world.drain() == 0
+    assert world.sandbox.charged == 50
+    again(world)
+    assert world.drain() == 0
+    world.check_sources()
+    world.check_outputs()
+    assert world.sandbox.charged == len(world.sandbox.requests) == 50
 
 
 def test_two_daemons(world):
