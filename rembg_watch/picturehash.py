@@ -29,12 +29,14 @@ from rembg_watch.imagefile import Kind, Source, jpeg_segments, png_chunks, reade
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import BinaryIO
 
     from rembg_watch.imagefile import ReadAt
 
 RULE = "p1"
 """The version of the rule. Each picture hash begins with it, so hashes by two rules are never equal."""
-_BLOCK = 256 * 1024
+_IN_MEMORY = 256 * 1024
+_BLOCK = 1024 * 1024
 _MOST_CHUNKS = 20_000
 """A PNG of 50 MB in chunks of 4 KiB has 12,800."""
 _MOST_METADATA = 1024 * 1024
@@ -74,7 +76,7 @@ class _Metadata(NamedTuple):
 
 
 def hash_photo(photo: Source) -> PhotoHash:
-    """Return the hashes of the file and of the picture in one pass, reading a file in blocks of 256 KiB.
+    """Return the hashes of the file and of the picture in one pass, reading a file in blocks of 1 MiB.
 
     A plain WebP gets another picture hash if an editor extends it (VP8X) to add its first metadata.
 
@@ -85,14 +87,20 @@ def hash_photo(photo: Source) -> PhotoHash:
         return _hash((photo,), *_differences(photo))
     size = size_of(photo)
     photo.seek(0)
-    if size <= _BLOCK and len(data := photo.read(_BLOCK)) == size:
+    if size <= _IN_MEMORY and len(data := photo.read(_IN_MEMORY)) == size:
         return hash_photo(data)
     edits, orientation = _differences(photo)
     photo.seek(0)
-    return _hash(iter(lambda: photo.read(_BLOCK), b""), edits, orientation)
+    return _hash(_blocks(photo, size), edits, orientation)
 
 
-def _hash(blocks: Iterable[bytes], edits: list[_Edit], orientation: int) -> PhotoHash:
+def _blocks(file: BinaryIO, size: int) -> Iterator[memoryview]:
+    buffer = memoryview(bytearray(min(_BLOCK, max(1, size))))
+    while count := file.readinto(buffer):  # type: ignore[attr-defined]  # every raw and buffered file has it
+        yield buffer[:count]
+
+
+def _hash(blocks: Iterable[bytes | memoryview], edits: list[_Edit], orientation: int) -> PhotoHash:
     file, picture, todo = blake3(), blake3(), deque(edits)
     size = done = 0  # bytes read so far, and the offset up to which the picture's hash has them
     for block in blocks:

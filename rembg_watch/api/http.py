@@ -134,17 +134,19 @@ class Upload:
 
     def _pieces(self) -> Iterator[memoryview]:
         """Yield the photo in blocks: slices of the bytes, or one buffer that each block of the file is read into."""
-        starts = range(0, max(1, self._size), self._block)
         if isinstance(self._photo, bytes | bytearray | memoryview):
             photo = memoryview(self._photo)[: self._size]
             if len(photo) < self._size:
                 raise _shorter()
-            yield from (photo[start : start + self._block] for start in starts)
+            yield from self._slices(photo)
         else:
             self._photo.seek(0)
-            buffer = memoryview(bytearray(min(self._block, self._size)))
-            for start in starts:
-                yield _filled(buffer[: self._size - start], self._photo)
+            buffer = memoryview(bytearray(min(max(BLOCK, self._block), self._size)))
+            for start in range(0, max(1, self._size), max(1, len(buffer))):
+                yield from self._slices(_filled(buffer[: self._size - start], self._photo))
+
+    def _slices(self, data: memoryview) -> Iterator[memoryview]:
+        return (data[start : start + self._block] for start in range(0, max(1, len(data)), self._block))
 
     def _report(self, sent: int) -> None:
         if self._on_progress is not None:
