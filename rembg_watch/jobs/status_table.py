@@ -38,12 +38,13 @@ class StatusTable:
         self._db.write(lambda connection: _hold(connection, hold))
 
     def publish_holds(self, holds: Sequence[Hold]) -> None:
-        """Replace all holds but those that commands end."""
+        """Replace all holds but those that commands end: one that was just resumed must not come back."""
 
         def work(connection: Connection) -> None:
             connection.execute(f"DELETE FROM holds WHERE NOT {_BY_COMMAND}")
             for hold in holds:
-                _hold(connection, hold)
+                if hold.kind not in (PAUSE[1], TOO_MANY):
+                    _hold(connection, hold)
 
         self._db.write(work)
 

@@ -37,6 +37,15 @@ def test_published_holds_replace_all_but_those_that_commands_end(status):
     assert status.holds() == [PAUSED, too_many, new]
 
 
+def test_what_was_resumed_does_not_come_back(status):
+    """The daemon publishes the holds that it read before the resume."""
+    status.hold(PAUSED)
+    read = status.holds()
+    status.release(*PAUSE)
+    status.publish_holds(read)
+    assert status.holds() == []
+
+
 def test_release_reports_whether_there_was_a_hold(status):
     """A second release is no error."""
     status.hold(PAUSED)
