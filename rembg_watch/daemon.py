@@ -28,7 +28,7 @@ from rembg_watch.dispatch.budget import Account, Budget
 from rembg_watch.dispatch.claims import Claims
 from rembg_watch.dispatch.completer import Completers
 from rembg_watch.dispatch.executor import Executors
-from rembg_watch.dispatch.holds import ALL, INBOX, OUTBOX, PROFILE, Holds, Timings
+from rembg_watch.dispatch.holds import INBOX, OUTBOX, PROFILE, Holds, Timings
 from rembg_watch.dispatch.outboxes import Outboxes
 from rembg_watch.dispatch.producer import Producer
 from rembg_watch.dispatch.rate import RateLimiter
@@ -128,7 +128,7 @@ class Daemon:
         self.live = LiveRuntime(_runtime(config))
         self.holds = Holds(timings or Timings(), producer_wakeup, self._wakeup)
         self.budget = Budget(self.ledger)
-        self.results = Results(config.state_dir, self.queue, *_kept(config))
+        self.results = Results(config.state_dir, self.queue, config.results)
         self._heartbeats = Heartbeats()
         self._watchdog = Watchdog(self.unhealthy)
         self._parts = Components(
@@ -152,9 +152,7 @@ class Daemon:
         )
         self.completers = Completers(self._parts)
         self.executors = Executors(self._parts, self.completers)
-        self.account = Account(
-            self.live, self.budget, self.holds, self.ledger, self.table, self._heartbeats, producer_wakeup
-        )
+        self.account = Account(self._parts, self.table, self._heartbeats)
         self.producer = Producer(
             self._parts,
             self.executors,
@@ -194,6 +192,7 @@ class Daemon:
         self.database.commit_or_block()
         self.queue.mend_waiting(now)
         startup.make_targets(config, self.table)
+        self.results.load_keys()
         if recovered := recover(self.queue, self.results, config, crashed=crashed, instance=self._parts.instance):
             log.warning("jobs.recovered", jobs=recovered, hint="the run before ended while they were being sent")
         if not ended_cleanly:
@@ -223,9 +222,9 @@ class Daemon:
             self.table.set_fact("swept", value=True, now=clock.now())
 
     def _apply(self, config: Config) -> None:
-        """Let every part work by a config that is in force."""
+        """Apply the config in force to every part."""
         self.queue.refresh_profiles(self.live.current.options_of)
-        self.results.configure(*_kept(config))
+        self.results.limits = config.results
         self._parts.rate.reload(config.workers, config.api.max_per_second)
         self.holds.drop_unused(
             {
@@ -267,7 +266,7 @@ class Daemon:
     # -- the main loop
 
     def loop(self) -> None:
-        """Look after everything until it is to stop."""
+        """Run the main loop until it is to stop."""
         seconds = 0.0
         while True:
             self._wakeup.wait(seconds)
@@ -314,7 +313,7 @@ class Daemon:
         return seconds if self._ready else min(seconds, READY_SECONDS)
 
     def _pulse(self, now: float) -> bool:
-        """Look after the threads, publish how things are, prune; return whether something happens."""
+        """Check the threads, publish the status, prune; return whether something happens."""
         self.executors.check_late()
         self.completers.check_late()
         startup.hold_lost_inboxes(self.intake.roots(), self.holds)
@@ -332,7 +331,7 @@ class Daemon:
         return busy
 
     def _check_ready(self) -> None:
-        """Tell systemd that the daemon is ready once the first scan is through, or waits for a dead share."""
+        """Report to systemd that the daemon is ready, once the first scan is through or waits for a dead share."""
         if not self.intake.first_scan_done.is_set():
             waits_for = self.intake.waits_for()
             if waits_for is None:
@@ -351,7 +350,7 @@ class Daemon:
     # -- reload
 
     def reload(self) -> None:
-        """Take over the config file as it is now; one with mistakes is refused, and the old one goes on."""
+        """Reload the config file; refuse one with mistakes, and keep the old one in force."""
         reloading()
         try:
             config = load_config(self.config.path)
@@ -477,10 +476,6 @@ class Daemon:
         folders = [str(folder.inbox) for folder in self.config.folders if str(folder.inbox) not in held]
         return self.queue.open_count(folders, held_profiles=self.holds.scopes(PROFILE), able=True)
 
-    def everything_is_held(self) -> bool:
-        """Return whether nothing may be sent at all."""
-        return self.holds.is_open(ALL)
-
     # -- stop
 
     def stop(self) -> None:
@@ -534,11 +529,6 @@ class Daemon:
 
 def _runtime(config: Config) -> Runtime:
     return Runtime(config, client_for(config.api, config.require_key(), pool_size=config.workers + 2))
-
-
-def _kept(config: Config) -> tuple[float | None, int]:
-    """Return how long results are kept (None: not at all), and how many bytes of them."""
-    return (None, 0) if config.results is None else (config.results.keep, config.results.max)
 
 
 def _as_configured(arrival: Arrival, runtime: Runtime) -> Arrival:

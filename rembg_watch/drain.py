@@ -67,7 +67,7 @@ class Result:
 
 
 def blocking(holds: list[Hold], now: float) -> bool:
-    """Tell whether a drain need not wait any longer, as a hold on everything will not end soon by itself."""
+    """Return whether a drain need not wait any longer, because a hold on everything will not end soon by itself."""
     for hold in holds:
         if hold.scope != "all":
             continue

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 RULE = "p1"
 """The version of the rule. Each picture hash begins with it, so hashes by two rules are never equal."""
-_IN_MEMORY = 256 * 1024
 _BLOCK = 1024 * 1024
 _MOST_CHUNKS = 20_000
 """A PNG of 50 MB in chunks of 4 KiB has 12,800."""
@@ -86,9 +85,6 @@ def hash_photo(photo: Source) -> PhotoHash:
     if isinstance(photo, bytes):
         return _hash((photo,), *_differences(photo))
     size = size_of(photo)
-    photo.seek(0)
-    if size <= _IN_MEMORY and len(data := photo.read(_IN_MEMORY)) == size:
-        return hash_photo(data)
     edits, orientation = _differences(photo)
     photo.seek(0)
     return _hash(_blocks(photo, size), edits, orientation)

@@ -19,6 +19,7 @@ from rembg_watch.jobs.ledger import Ledger
 from rembg_watch.jobs.lock import running_pid
 from rembg_watch.jobs.model import OPEN, State
 from rembg_watch.jobs.queries import Queries
+from rembg_watch.jobs.queue import Queue
 from rembg_watch.jobs.status_table import StatusTable
 from rembg_watch.systemd import notify
 
@@ -229,7 +230,7 @@ def snapshot(config: Config, database: Database | None, now: float) -> Snapshot:
         folders=_folders(config, counts, fact, unready, today),
         running=tuple(
             Running(job.id, job.folder, job.path, job.api_sent_at or job.updated_at, pid is None)
-            for job in queries.running()
+            for job in Queue(database).running()
         ),
         throughput=_throughput(queries, open_jobs, held, now),
         credits=_credits(table, ledger, config, sum(unsent.values()), now),

@@ -109,7 +109,7 @@ class Watchdog:
         """What is wrong, as of the last look; None while all is well."""
 
     def feed(self) -> None:
-        """Look at all loops and report to systemd, at most every two seconds; call it at every turn of a loop."""
+        """Check all loops and report to systemd, at most every two seconds; call it at every turn of a loop."""
         with self._lock:
             now = time.monotonic()
             if now < self._next:

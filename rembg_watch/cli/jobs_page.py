@@ -32,7 +32,7 @@ class Stored:
 
 
 def stored(results: Results, job: Job, attempts: Sequence[Attempt]) -> Stored:
-    """Look up what the store has of a job. Reads names only."""
+    """Find what the store has of a job. Reads names only."""
     kept, rejected = None, {}
     if job.content_hash is not None:
         kept = results.find(Key(job.content_hash, job.fingerprint))

@@ -97,7 +97,7 @@ def state(config: Config) -> Iterator[Finding]:
 
 
 def results(config: Config) -> Iterator[Finding]:
-    """Look at the result store: how much it holds, whether that is enough, and the room on its disk."""
+    """Check the result store: how much it holds, whether that is enough, and the room on its disk."""
     now = time.time()
     with reading(config) as database:
         stock = Stock.of(result_store(config, database).listing())

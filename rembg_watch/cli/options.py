@@ -135,8 +135,7 @@ def result_store(config: Config, database: Database | None) -> Results:
     from rembg_watch.dispatch.results import Results  # noqa: PLC0415 - as above
     from rembg_watch.jobs.queue import Queue  # noqa: PLC0415
 
-    keep, most = (None, 0) if config.results is None else (config.results.keep, config.results.max)
-    return Results(config.state_dir, Queue(database), keep, most)  # type: ignore[arg-type] # only pruning asks it
+    return Results(config.state_dir, Queue(database), config.results)  # type: ignore[arg-type] # only pruning asks it
 
 
 def shortage(config: Config, database: Database | None, now: float) -> Shortage | None:

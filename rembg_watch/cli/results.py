@@ -73,7 +73,7 @@ class Stock:
 @click.group("results")
 @options.config_option
 def command(config_path: str | None) -> None:
-    """Look at the paid results that are kept, and delete some."""
+    """List the paid results that are kept, and delete some."""
 
 
 @command.command("list")

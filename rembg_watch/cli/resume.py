@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @options.config_option
 @click.option("--folder", metavar="F", help="Send the photos of this inbox that were too many (hold_above).")
 def command(config_path: str | None, folder: str | None) -> None:
-    """Go on sending after a pause. With --folder: send what an inbox holds back, and leave a pause as it is.
+    """Resume sending after a pause. With --folder: send what an inbox holds back, and leave a pause as it is.
 
     Other holds stay; this names them.
     """

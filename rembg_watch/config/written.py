@@ -251,7 +251,7 @@ class ResultsConfig(_Section):
 
 
 def _off(value: object) -> object:
-    """Let ``off``, which YAML reads as false, mean none."""
+    """Read ``off``, which YAML reads as false, as none."""
     return None if value is False or value == "off" else value
 
 

@@ -90,7 +90,7 @@ def open_target_folder(root: str, relpath: str) -> tuple[int, str]:
 
 
 def check_folder(root: str, relpath: str) -> None:
-    """Make the folder of an output below ``root`` if needed, and check that files can be created there.
+    """Create the folder of an output below ``root`` if needed, and check that files can be created there.
 
     The root itself is looked at by ``writable``.
 

@@ -133,7 +133,7 @@ def sync(temp: TempFile) -> None:
 
 
 def start_writeback(temp: TempFile) -> None:
-    """Begin to write the bytes to the disk without waiting: the :func:`sync` that follows has less to wait for."""
+    """Start writing the bytes to the disk without waiting: the :func:`sync` that follows has less to wait for."""
     if _sync_file_range is not None:
         _sync_file_range(temp.file.fileno(), ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from rembg_watch.api.usage import MembershipUsage
     from rembg_watch.api.verdict import Verdict
     from rembg_watch.config.model import Config, CreditsConfig
-    from rembg_watch.dispatch.holds import Holds, Settable
-    from rembg_watch.dispatch.runtime import LiveRuntime, Runtime
+    from rembg_watch.dispatch.holds import Holds
+    from rembg_watch.dispatch.runtime import Components, Runtime
     from rembg_watch.jobs.ledger import Ledger
     from rembg_watch.jobs.model import Hold, Job
     from rembg_watch.jobs.status_table import StatusTable
@@ -84,12 +84,6 @@ def day_start(now: float) -> float:
 def month_start(now: float) -> float:
     """Return the start of the UTC month, in Unix seconds."""
     return datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
-
-
-def next_month(now: float) -> float:
-    """Return the start of the next UTC month, in Unix seconds."""
-    start = datetime.fromtimestamp(month_start(now), UTC) + timedelta(days=32)
-    return start.replace(day=1).timestamp()
 
 
 def not_shown(newer: Reading, older: Reading | None, *, between: int, recent: int) -> int:
@@ -173,7 +167,7 @@ class Budget:
         return self._not_shown > 0 or self._spent > 0
 
     def renew(self, reading: Reading, missing: int, batch: int) -> None:
-        """Begin a batch with a new reading. ``missing``: images of ours that it does not show."""
+        """Start a batch with a new reading. ``missing``: images of ours that it does not show."""
         self.reading = reading
         self._not_shown = missing
         self._spent = self._ledger.spent_since(reading.at)
@@ -181,7 +175,7 @@ class Budget:
         self._read_at, self.failed_at = clock.now(), None
 
     def go_on(self, config: Config) -> bool:
-        """Begin a batch with the last reading, because the usage call failed; return False where it is too old."""
+        """Start a batch with the last reading, because the usage call failed; return False where it is too old."""
         self.failed_at = clock.now()
         if self.reading is None or clock.now() - self._read_at > config.credits.max_staleness:
             return False
@@ -245,7 +239,7 @@ class Budget:
         self._batch_left -= count
 
     def not_charged(self, sent_at: float) -> None:
-        """Take back an image that was surely not charged. ``sent_at`` is as in the ledger."""
+        """Subtract an image that was surely not charged. ``sent_at`` is as in the ledger."""
         if self.reading is not None and sent_at >= self.reading.at:
             self._spent -= 1
         else:
@@ -269,23 +263,14 @@ def folder_over_limit(holds: Holds, folder: str, limit: int) -> None:
 class Account:
     """The thread that asks the account: for the next batch, and as the free probe of holds on everything."""
 
-    def __init__(
-        self,
-        live: LiveRuntime,
-        budget: Budget,
-        holds: Holds,
-        ledger: Ledger,
-        table: StatusTable,
-        heartbeats: Heartbeats,
-        producer: Settable,
-    ) -> None:
-        self._live = live
-        self._budget = budget
-        self._holds = holds
-        self._ledger = ledger
+    def __init__(self, parts: Components, table: StatusTable, heartbeats: Heartbeats) -> None:
+        self._live = parts.live
+        self._budget = parts.budget
+        self._holds = parts.holds
+        self._ledger = parts.ledger
+        self._producer = parts.wake_producer
         self._table = table
         self._heartbeats = heartbeats
-        self._producer = producer
         self._wake = threading.Event()
         self._wanted = False
         self._looking = False
@@ -308,7 +293,7 @@ class Account:
         self._wake.set()
 
     def set(self) -> None:
-        """Look at the holds again."""
+        """Wake the thread, which looks at the holds again."""
         self._wake.set()
 
     def want(self) -> None:
@@ -362,7 +347,7 @@ class Account:
         return reading is not None and time.time() - reading.at <= config.credits.max_staleness
 
     def _ask(self) -> ApiError | None:
-        """Take a reading of the account in force; return the error where none could be had."""
+        """Read the account in force; return the error where that failed."""
         while True:
             runtime = self._live.current
             if self._budget.reading is not None and self._budget.reading.account != runtime.account:

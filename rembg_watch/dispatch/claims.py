@@ -36,7 +36,7 @@ class Claims:
                 self._preparing.add(job.id)
 
     def end(self, *jobs: Job) -> None:
-        """Let go of jobs: they have ended, or may be claimed again."""
+        """Release jobs: they have ended, or may be claimed again."""
         with self._lock:
             for job in jobs:
                 self._jobs.pop(job.id, None)
@@ -45,7 +45,7 @@ class Claims:
             self._producer.set()
 
     def prepared(self, *jobs: Job) -> None:
-        """Note that jobs are marked as sent, or need no sending."""
+        """Mark jobs as prepared: they are marked as sent, or need no sending."""
         with self._lock:
             for job in jobs:
                 self._prepared(job)
@@ -70,7 +70,7 @@ class Claims:
             return True
 
     def end_key(self, key: Key) -> None:
-        """Let the jobs that were set aside for ``key`` be claimed again."""
+        """Release the jobs that were set aside for ``key``: they may be claimed again."""
         with self._lock:
             aside = self._keys.pop(key, [])
         if aside:

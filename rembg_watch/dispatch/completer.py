@@ -141,7 +141,7 @@ class Completers:
         return all(completer.backlog == 0 for completer in self._all())
 
     def wake(self) -> None:
-        """Let all look at their holds."""
+        """Wake all completers, which look at their holds."""
         for completer in self._all():
             completer.wake()
 
@@ -184,7 +184,7 @@ class Completer:
     # -- for other threads
 
     def put(self, delivery: Delivery) -> None:
-        """Take over a verified answer."""
+        """Queue a verified answer for delivery."""
         if self._late and not delivery.in_place and self._save(delivery):
             self._drop(delivery)
             return
@@ -193,20 +193,20 @@ class Completer:
             self._changed.notify()
 
     def look(self) -> None:
-        """Look at the outbox, and in the queue for answers and sources."""
+        """Check the outbox, and the queue for answers and sources."""
         with self._changed:
             self._checks = self._looks = self._tidies = True
             self._next_tidy = 0.0
             self._changed.notify()
 
     def look_for_sources(self) -> None:
-        """Look in the queue for sources to be put away."""
+        """Check the queue for sources to be put away."""
         with self._changed:
             self._tidies, self._next_tidy = True, 0.0
             self._changed.notify()
 
     def wake(self) -> None:
-        """Look at the hold of the outbox."""
+        """Wake the thread, which looks at the hold of the outbox."""
         with self._changed:
             self._changed.notify()
 
@@ -303,7 +303,7 @@ class Completer:
         return True
 
     def _beat(self) -> None:
-        """Note that the outbox answers: a long batch is not a hung one."""
+        """Restart the time of the step in work: a long batch is not a hung one."""
         self._since = time.monotonic()
 
     def _is_due(self) -> bool:
@@ -324,7 +324,7 @@ class Completer:
     # -- delivering
 
     def _deliver(self, batch: list[Delivery]) -> None:
-        """Take answers to their places. An unforeseen error puts off what has not ended."""
+        """Deliver answers to their places. An unforeseen error puts off what has not ended."""
         try:
             self._deliver_all(batch)
         except StateError:  # the database is closed or damaged: the next start goes on from here
@@ -467,12 +467,12 @@ class Completer:
             )
             if tidy is not None:
                 self._tidies, self._next_tidy = True, 0.0
-            if one.path and not parts.results.keeps:
+            if one.path and parts.results.limits is None:
                 parts.results.remove(one.path)
             self._drop(one)
 
     def _drop(self, delivery: Delivery) -> None:
-        """Let go of a delivery: it is done, or its row says that it is to be delivered later."""
+        """Release a delivery: it is done, or its row says that it is to be delivered later."""
         delivery.ended = True
         if delivery.has_key:
             self._parts.claims.end_key(delivery.key)
@@ -523,7 +523,7 @@ class Completer:
         holds.hold(self._scope, error.code, error.message, error.hint, check_in=holds.timings.outbox_check)
 
     def _save(self, delivery: Delivery) -> bool:
-        """Make sure that the store has a paid answer, on the disk, and that its row says so."""
+        """Store a paid answer, force it to the disk, and commit that it is received; return whether that worked."""
         results = self._parts.results
         try:
             if not delivery.path:
@@ -547,7 +547,7 @@ class Completer:
         self._discard(delivery)
 
     def _probe(self) -> None:
-        """Look at a held outbox; if it is well again, one delivery goes first."""
+        """Probe a held outbox; if it is well again, one delivery goes first."""
         holds = self._parts.holds
         due = [hold for hold, _ in holds.due(self._scope) if hold.scope == self._scope]
         if not due:
@@ -685,7 +685,7 @@ class Completer:
 
 
 def _sync_folder(path: str, temp: TempFile | None) -> TargetError | None:
-    """Make the names in a folder last; return why that can't be done, or None. ``temp`` has the folder open."""
+    """Sync the names in a folder; return why that can't be done, or None. ``temp`` has the folder open."""
     try:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if temp is None else temp.folder
         try:

@@ -65,6 +65,8 @@ UNREADABLE_AGAIN = 60.0
 """Seconds until a photo is tried again that can't be read."""
 INTERNAL_AGAIN = 600.0
 """Seconds until a job is tried again that met an error of ours."""
+_INTERNAL = "an error inside rembg-watch"
+_INTERNAL_HINT = "Please report it with the log; the job is tried again in 10 minutes."
 
 log = structlog.get_logger()
 
@@ -181,7 +183,7 @@ class Executors:
         return self._free >= max(1, computing // 2)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Let executors, reserved one for each job, do these claimed jobs: small photos of one inbox as a batch."""
+        """Queue claimed jobs for executors, reserved one for each job: small photos of one inbox as a batch."""
         batches: dict[str, list[Job]] = {}
         for job in jobs:
             if job.version.size <= IN_MEMORY:
@@ -218,7 +220,7 @@ class Executors:
         )
 
     def stop(self, deadline: float) -> None:
-        """Begin nothing any more; wait for what is in flight until ``deadline`` (monotonic seconds)."""
+        """Start nothing any more; wait for what is in flight until ``deadline`` (monotonic seconds)."""
         with self._lock:
             self._stopping = True
             seats = list(self._seats)
@@ -265,7 +267,7 @@ class Executors:
             self._seats.remove(seat)
 
     def _keep_reserved(self, count: int) -> None:
-        """Give back what this thread has reserved beyond ``count`` executors; wake the producer if that is enough."""
+        """Release what this thread has reserved beyond ``count`` executors; wake the producer if enough are free."""
         seat: _Seat = self._here.seat
         with self._lock:
             spare = max(0, seat.reserved - count)
@@ -276,7 +278,7 @@ class Executors:
             self._parts.wake_producer.set()
 
     def _hand_on(self, attempt: Attempt) -> None:
-        """Let another executor, reserved by this one, send a photo."""
+        """Queue a photo for another executor, reserved by this one, to send."""
         seat: _Seat = self._here.seat
         with self._lock:
             seat.reserved -= 1
@@ -285,7 +287,7 @@ class Executors:
 
     @contextmanager
     def _waiting_for(self, scope: str) -> Iterator[None]:
-        """Note which folder this thread waits for meanwhile."""
+        """Record which folder this thread waits for meanwhile."""
         seat: _Seat = self._here.seat
         with self._lock:
             before, seat.since, seat.scope = seat.scope, time.monotonic(), scope
@@ -498,27 +500,12 @@ class Executors:
 
     def _end_unsent(self, job: Job, folder: Folder, error: Exception) -> None:
         """Write what became of a job that could not be sent."""
-        queue, now = self._parts.queue, clock.now()
         try:
             match error:
                 case StateError():
                     raise error
-                case SourceChanged():
-                    queue.end(
-                        job, State.SUPERSEDED, now, code="changed", message=error.message, hint=error.hint, forget=True
-                    )
-                    self._parts.rescans.put((job.folder, job.path))
-                    self._parts.wake_daemon.set()
                 case SourceError():
-                    queue.end(
-                        job,
-                        State.WAITING,
-                        now,
-                        code="unreadable",
-                        message=error.message,
-                        hint=error.hint,
-                        not_before=now + UNREADABLE_AGAIN,
-                    )
+                    self._end_unread(job, error)
                 case Refused():
                     log.warning(
                         "job.refused",
@@ -532,19 +519,53 @@ class Executors:
                     self._hold_target(job, folder, error)
                 case _:
                     log.error("job.crashed", job=job.id, path=printable(job.path), exc_info=error)
-                    queue.end(
-                        job,
-                        State.WAITING,
-                        now,
-                        code="internal",
-                        message="an error inside rembg-watch",
-                        hint="Please report it with the log; the job is tried again in 10 minutes.",
-                        not_before=now + INTERNAL_AGAIN,
-                        counted=True,
-                    )
+                    self._wait(job, INTERNAL_AGAIN, "internal", _INTERNAL, _INTERNAL_HINT, counted=True)
         finally:
             self._parts.claims.end(job)
             self._parts.holds.end_trial(job.id)
+
+    def _end_unread(self, job: Job, error: SourceError, attempt: tuple[int, AttemptEnd] | None = None) -> None:
+        """Write that a photo changed, or can't be read for now."""
+        if not isinstance(error, SourceChanged):
+            self._wait(job, UNREADABLE_AGAIN, "unreadable", error.message, error.hint, attempt=attempt)
+            return
+        self._parts.queue.end(
+            job,
+            State.SUPERSEDED,
+            clock.now(),
+            code="changed",
+            message=error.message,
+            hint=error.hint,
+            attempt=attempt,
+            forget=True,
+        )
+        self._parts.rescans.put((job.folder, job.path))
+        self._parts.wake_daemon.set()
+
+    def _wait(
+        self,
+        job: Job,
+        seconds: float,
+        code: str,
+        message: str,
+        hint: str,
+        *,
+        counted: bool = False,
+        attempt: tuple[int, AttemptEnd] | None = None,
+    ) -> None:
+        """Write that a job waits for so many seconds before it is tried again."""
+        now = clock.now()
+        self._parts.queue.end(
+            job,
+            State.WAITING,
+            now,
+            code=code,
+            message=message,
+            hint=hint,
+            counted=counted,
+            not_before=now + seconds,
+            attempt=attempt,
+        )
 
     def _hold_target(self, job: Job, folder: Folder, error: TargetError) -> None:
         """Hold the outbox that can't be written; where only one place in it can't, put off that one job."""
@@ -552,16 +573,7 @@ class Executors:
         if error.code == "state-full":
             holds.hold(ALL, "full", error.message, error.hint, check_in=holds.timings.check)
         elif error.code in {"name", "denied", "other"} and writable(outbox) is None:
-            now = clock.now()
-            self._parts.queue.end(
-                job,
-                State.WAITING,
-                now,
-                code="place",
-                message=error.message,
-                hint=error.hint,
-                not_before=now + PLACE_AGAIN,
-            )
+            self._wait(job, PLACE_AGAIN, "place", error.message, error.hint)
         else:
             holds.hold(f"{OUTBOX}{outbox}", error.code, error.message, error.hint, check_in=holds.timings.outbox_check)
 
@@ -605,7 +617,7 @@ class Executors:
         return parts.holds.admits(attempt.job.id, attempt.scopes())
 
     def _drop(self, attempt: Attempt) -> None:
-        """Let go of a photo that was not sent: nothing was written of it, so nothing is to be taken back."""
+        """Release a photo that was not sent: no row was written for it, so none is to be undone."""
         parts = self._parts
         attempt.photo.close()
         if attempt.target is not None:
@@ -790,35 +802,19 @@ class Executors:
 
     def _not_sent(self, attempt: Attempt, error: SourceError) -> None:
         """Write that a photo changed, or could not be read, before its last byte was out: nothing was charged."""
-        job, now = attempt.job, clock.now()
         end = AttemptEnd(Charge.NOT_CHARGED, "changed", None, error.message, 0, 0, attempt.api_ms, at=time.time())
         with self._parts.live.lock:
             self._parts.budget.not_charged(attempt.sent_wall)
-        changed = isinstance(error, SourceChanged)
-        self._parts.queue.end(
-            job,
-            State.SUPERSEDED if changed else State.WAITING,
-            now,
-            code="changed" if changed else "unreadable",
-            message=error.message,
-            hint=error.hint,
-            not_before=None if changed else now + UNREADABLE_AGAIN,
-            attempt=(attempt.number, end),
-            forget=changed,
-        )
-        if changed:
-            self._parts.rescans.put((job.folder, job.path))
-            self._parts.wake_daemon.set()
+        self._end_unread(attempt.job, error, (attempt.number, end))
 
     def _crashed(self, attempt: Attempt) -> None:
         """Write that an error of ours ended an attempt; it may have cost a credit, so it counts."""
         job, config = attempt.job, attempt.runtime.config
-        message, hint = "an error inside rembg-watch", "Please report it with the log; it is tried again in 10 minutes."
         end = AttemptEnd(
             Charge.POSSIBLY,
             "internal",
             None,
-            message,
+            _INTERNAL,
             job.version.size,
             attempt.bytes_out,
             attempt.api_ms,
@@ -826,20 +822,10 @@ class Executors:
         )
         if job.attempts + 1 >= min(config.retry.max_attempts, 2):
             hint = f"Please report it with the log; then: rembg-watch jobs retry {job.id}"
-            self._fail(job, attempt.folder, "internal", message, hint, (attempt.number, end))
-            return
-        now = clock.now()
-        self._parts.queue.end(
-            job,
-            State.WAITING,
-            now,
-            code="internal",
-            message=message,
-            hint=hint,
-            not_before=now + INTERNAL_AGAIN,
-            counted=True,
-            attempt=(attempt.number, end),
-        )
+            self._fail(job, attempt.folder, "internal", _INTERNAL, hint, (attempt.number, end))
+        else:
+            ended = (attempt.number, end)
+            self._wait(job, INTERNAL_AGAIN, "internal", _INTERNAL, _INTERNAL_HINT, counted=True, attempt=ended)
 
     def _fail(
         self,

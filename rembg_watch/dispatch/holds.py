@@ -17,7 +17,7 @@ import structlog
 
 from rembg_watch import clock
 from rembg_watch.jobs.model import Hold
-from rembg_watch.jobs.status_table import PAUSE, TOO_MANY
+from rembg_watch.jobs.status_table import COMMAND_KINDS, PAUSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -94,7 +94,7 @@ class Holds:
     # -- from the status table
 
     def load(self, table: StatusTable) -> None:
-        """Take over the holds of the process before: pauses and refused profiles stand, others are found again."""
+        """Load the holds of the process before: pauses and refused profiles stay, others are found again."""
         now = clock.now()
         with self._lock:
             for hold in table.holds():
@@ -106,9 +106,9 @@ class Holds:
 
     def reload_commands(self, table: StatusTable) -> None:
         """Read what ``pause`` and ``resume`` changed."""
-        there = {(h.scope, h.kind): h for h in table.holds() if h.kind in (PAUSE[1], TOO_MANY)}
+        there = {(h.scope, h.kind): h for h in table.holds() if h.kind in COMMAND_KINDS}
         with self._lock:
-            known = {key for key in self._breakers if key[1] in (PAUSE[1], TOO_MANY)}
+            known = {key for key in self._breakers if key[1] in COMMAND_KINDS}
             for key in known - set(there):
                 del self._breakers[key]
                 log.info("resumed", scope=key[0])
@@ -145,7 +145,7 @@ class Holds:
         """Close a hold, or every hold of a scope that no command set."""
         with self._lock:
             for key in [key for key in self._breakers if key[0] == scope and kind in (None, key[1])]:
-                if key[1] not in (PAUSE[1], TOO_MANY):
+                if key[1] not in COMMAND_KINDS:
                     self._close(key)
 
     def _close(self, key: tuple[str, str]) -> None:
@@ -155,7 +155,7 @@ class Holds:
         self._notify()
 
     def half_open(self, scope: str, kind: str) -> None:
-        """Let one job pass as a trial: the hold's probe found its reason gone."""
+        """Admit one job as a trial: the hold's probe found its reason gone."""
         with self._lock:
             breaker = self._breakers.get((scope, kind))
             if breaker is not None and not breaker.half_open:
@@ -180,7 +180,7 @@ class Holds:
                 self._close(key)
 
     def check_now(self) -> None:
-        """Make every free probe due: a new config may have ended the reason."""
+        """Set every free probe as due: a new config may have ended the reason."""
         with self._lock:
             for breaker in self._breakers.values():
                 if breaker.hold.next_check is not None and not breaker.hold.scope.startswith(PROFILE):
@@ -212,7 +212,7 @@ class Holds:
                 self.release(scope)
 
     def end_trial(self, job: int) -> None:
-        """Let another job be the trial of what this one did not decide."""
+        """Release the trials that this job did not decide: another job may be the trial."""
         with self._lock:
             for breaker in self._breakers.values():
                 if breaker.trial == job:

@@ -143,7 +143,7 @@ class Producer:
         return chosen
 
     def _rotated(self, folders: list[Folder]) -> list[Folder]:
-        """Begin behind the folder that was served last."""
+        """Return the folders in turn, the one behind the last served first."""
         names = [str(folder.inbox) for folder in folders]
         at = names.index(self._last_served) + 1 if self._last_served in names else 0
         return folders[at:] + folders[:at]
@@ -210,7 +210,7 @@ class Producer:
     # -- holds that only the clock ends
 
     def _end_holds(self, config: Config) -> None:
-        """Let one photo of each refused profile be tried, and end the daily limits of folders that are over."""
+        """Admit one photo of each refused profile as a trial, and end the daily limits of folders that are over."""
         holds = self._parts.holds
         for hold, _ in holds.due(PROFILE):
             holds.half_open(hold.scope, hold.kind)

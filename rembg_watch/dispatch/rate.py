@@ -72,7 +72,7 @@ class AdaptiveRate:
         return min(known) if known else None
 
     def take(self, now: float) -> float:
-        """Take the next slot if it is free and return 0.0; else return the seconds until it will be."""
+        """Reserve the next slot if it is free and return 0.0; else return the seconds until it will be."""
         if now < self.next_slot:
             return self.next_slot - now
         self._grow(now)
@@ -166,7 +166,7 @@ class RateLimiter:
         return 0
 
     def give_back(self, count: int = 1) -> None:
-        """Give back places: their requests have ended, or were not sent."""
+        """Free places: their requests have ended, or were not sent."""
         with self._changed:
             self.in_flight -= count
             self._changed.notify(count)

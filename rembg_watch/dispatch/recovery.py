@@ -40,11 +40,11 @@ log = structlog.get_logger()
 
 
 def recover(queue: Queue, results: Results, config: Config, *, crashed: bool, instance: str) -> int:
-    """Give every interrupted job its answer, or queue it again; return how many there were.
+    """Find the answer of every interrupted job, or queue it again; return how many there were.
 
     ``crashed`` is False where the process before ended in good order and merely ran out of time.
     """
-    jobs = queue.interrupted()
+    jobs = queue.running()
     if crashed:
         queue.count_crash(jobs)  # first: a look at an answer may be what crashes the process
     for job in jobs:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
+    from rembg_watch.config.model import ResultsConfig
     from rembg_watch.delivery.files import TempFile
     from rembg_watch.jobs.model import Key
     from rembg_watch.jobs.queue import Queue
@@ -119,7 +120,7 @@ class Body:
         return len(block)
 
     def _move(self, error: Exception) -> None:
-        """Go on in the next place that takes the bytes, with those that came so far."""
+        """Copy the bytes that came so far to the next place that takes them, and continue there."""
         before, path, temp = self._file, self.path, self.temp
         self._file = self._elsewhere(error)
         before.seek(0)
@@ -179,7 +180,7 @@ class Body:
         return bool(self.path)
 
     def keep(self) -> None:
-        """Give the verified answer its name in the store, if it is there; it replaces an earlier one of its key."""
+        """Rename the verified answer in the store, if it is there; it replaces an earlier one of its key."""
         if not self.path:
             return
         try:
@@ -212,25 +213,29 @@ class Body:
 class Results:
     """The store in one state directory. Safe for threads."""
 
-    def __init__(self, state_dir: Path, queue: Queue, keep: float | None, most: int) -> None:
+    def __init__(self, state_dir: Path, queue: Queue, limits: ResultsConfig | None) -> None:
         self.root = os.path.join(state_dir, "results")
         self._queue = queue
-        self._keep = keep
-        self._most = most
+        self.limits = limits
+        """How long and how much is kept after its delivery; None: nothing. Replaced by a reload."""
         self._pruning = threading.Lock()
         self._keys: set[str] | None = None
-        """The keys of kept answers, so that a look-up of a new picture needs no look at the disk. A key whose answer
-        was deleted may still be in it."""
+        """The keys of kept answers. A key whose answer was deleted may still be in it; None before ``load_keys``."""
         self._shortage: Shortage | None = None
 
-    def configure(self, keep: float | None, most: int) -> None:
-        """Apply ``results`` of a config: seconds since the last use (None: keep nothing), and bytes in all."""
-        self._keep, self._most = keep, most
-
-    @property
-    def keeps(self) -> bool:
-        """Whether results are kept after their delivery."""
-        return self._keep is not None
+    def load_keys(self) -> None:
+        """Read the names of all kept answers, so that from now on a look-up of a new picture needs no disk."""
+        keys = set[str]()
+        try:
+            for folder in os.listdir(self.root):
+                if folder != _REJECTED:
+                    names = os.listdir(os.path.join(self.root, folder))
+                    keys.update("-".join(name.split("-")[:2]) for name in names if not name.endswith(_PART))
+        except FileNotFoundError:
+            pass  # nothing was kept so far
+        except OSError:
+            return  # what could not be listed may be kept all the same: each look-up goes to the disk
+        self._keys = keys
 
     # -- names
 
@@ -241,7 +246,7 @@ class Results:
         return os.path.join(self.root, key.content[-2:])
 
     def rename(self, part: str, kept: Kept, key: Key) -> str:
-        """Give a verified part its name, and remove the earlier answers that it replaces; return the new path."""
+        """Rename a verified part, and remove the earlier answers that it replaces; return the new path."""
         path = os.path.join(self._folder(key), f"{key}-{kept.hash}-{kept.size}-{kept.attempt}")
         os.rename(part, path)
         if self._keys is None or str(key) in self._keys:
@@ -279,9 +284,7 @@ class Results:
 
     def find(self, key: Key) -> Kept | None:
         """Return the kept answer of a key by its name, or None. What it holds must be checked against its hash."""
-        if self._keys is None:
-            self._keys = {found.key for found in self._files() if not found.rejected}
-        if str(key) not in self._keys:
+        if self._keys is not None and str(key) not in self._keys:
             return None
         return max(self._kept(key), key=lambda kept: kept.attempt, default=None)
 
@@ -376,7 +379,7 @@ class Results:
                 os.close(descriptor)
 
     def remove(self, path: str) -> None:
-        """Remove a kept answer that is delivered, where nothing is kept."""
+        """Remove a kept answer."""
         with suppress(OSError):
             os.unlink(path)
 
@@ -408,14 +411,15 @@ class Results:
             files = sorted(self._files(), key=lambda found: (not found.rejected, found.used_at))
             # Only after the files: an answer whose job began meanwhile is not in the list.
             now, in_use = time.time(), self._queue.needed_results()
+            keep, most = (None, 0) if self.limits is None else (self.limits.keep, self.limits.max)
             total = sum(found.size for found in files)
             free, least = self._free()
             deleted = 0
             for found in files:
                 unused = now - found.used_at
-                old = self._keep is not None and unused > self._keep
+                old = keep is not None and unused > keep
                 by_hand = unused_for is not None and unused >= unused_for
-                full = total > self._most
+                full = total > most
                 short = full or free + deleted < max(least, 0) or deleted < needed
                 if not (old or by_hand or short) or (found.key in in_use and not found.rejected):
                     continue
@@ -429,8 +433,8 @@ class Results:
                     continue
                 deleted += found.size
                 total -= found.size
-                if self._keep is not None and not (old or by_hand or found.rejected) and unused < WEEK:
-                    self._shortage = Shortage(now, unused, "max" if full else "disk", self._most)
+                if keep is not None and not (old or by_hand or found.rejected) and unused < WEEK:
+                    self._shortage = Shortage(now, unused, "max" if full else "disk", most)
             return deleted
 
     def take_shortage(self) -> Shortage | None:

@@ -80,7 +80,7 @@ class LiveRuntime:
             self.current = runtime
 
     def stop(self) -> None:
-        """Let no photo go out from now on.
+        """Stop sending photos from now on.
 
         A commit under way is waited for, but not for long: a full disk may block it until there is room.
         """
@@ -114,7 +114,7 @@ class Components:
     failpoint: Failpoint = no_failpoint
 
     def refresh_after(self, runtime: Runtime) -> None:
-        """Give jobs that were queued under ``runtime`` the options of now, where a reload came in between."""
+        """Refresh the options of jobs that were queued under ``runtime``, where a reload came in between."""
         if self.live.current is not runtime:
             self.queue.refresh_profiles(self.live.current.options_of)
 

@@ -110,7 +110,7 @@ class Targets:
         return Target(root, path, replace=True)
 
     def release(self, target: Target) -> None:
-        """Let other jobs have the path, unless the job has an output there by now."""
+        """Release the path for other jobs, unless the job has an output there by now."""
         with self._lock:
             owner, count = self._reserved.pop(target.path)
             if count > 1:

@@ -114,11 +114,6 @@ class Queries:
         """Return the files that the job's source has in the outbox."""
         return self._outputs.of(job.folder, job.path)
 
-    def running(self) -> list[Job]:
-        """Return the jobs that are being sent; without a daemon, those that it was sending when it was killed."""
-        rows = self._db.read(f"SELECT {COLUMNS} FROM jobs WHERE state = 'running' ORDER BY id")
-        return [Job.from_row(row) for row in rows]
-
     def last_failures(self, limit: int) -> list[Job]:
         """Return the jobs that failed last, the latest first."""
         rows = self._db.read(

@@ -363,8 +363,8 @@ class Queue:
 
     # -- the start
 
-    def interrupted(self) -> list[Job]:
-        """Return the jobs that the process before had sent and not finished."""
+    def running(self) -> list[Job]:
+        """Return the jobs that are sent and have no answer; at a start, those that the process before had sent."""
         return self._jobs("WHERE state = 'running' ORDER BY id")
 
     def count_crash(self, jobs: Iterable[Job]) -> None:
@@ -483,7 +483,7 @@ def _accept(connection: Connection, arrivals: Sequence[Arrival], now: float) -> 
 def _replace(
     connection: Connection, known: tuple[int, str, int, int, str] | None, arrival: Arrival, now: float
 ) -> Accepted:
-    """Make room for an arrival whose file is known; return what becomes of it."""
+    """Replace the version that an arrival makes old; return what becomes of the arrival."""
     if known is not None:
         number, state, size, mtime_ns, fingerprint = known
         is_unsent = state in (State.QUEUED, State.WAITING)

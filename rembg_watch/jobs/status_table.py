@@ -18,8 +18,8 @@ PAUSE = ("all", "pause")
 """Scope and kind of the hold that ``rembg-watch pause`` sets."""
 TOO_MANY = "too-many"
 """The kind of the hold on an inbox with more new photos than ``hold_above``; ``resume --folder`` ends it."""
-_BY_COMMAND = f"kind IN ('{PAUSE[1]}', '{TOO_MANY}')"
-"""The holds that commands end: the daemon reads them, and never deletes them."""
+COMMAND_KINDS = (PAUSE[1], TOO_MANY)
+"""The kinds of the holds that commands end: the daemon reads them, and never deletes them."""
 
 
 class StatusTable:
@@ -41,9 +41,9 @@ class StatusTable:
         """Replace all holds but those that commands end: one that was just resumed must not come back."""
 
         def work(connection: Connection) -> None:
-            connection.execute(f"DELETE FROM holds WHERE NOT {_BY_COMMAND}")
+            connection.execute("DELETE FROM holds WHERE kind NOT IN (?, ?)", COMMAND_KINDS)
             for hold in holds:
-                if hold.kind not in (PAUSE[1], TOO_MANY):
+                if hold.kind not in COMMAND_KINDS:
                     _hold(connection, hold)
 
         self._db.write(work)

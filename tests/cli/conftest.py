@@ -17,6 +17,7 @@ from cli_removing import KEY
 
 from rembg_watch.cli import main
 from rembg_watch.config.load import load_config
+from rembg_watch.config.model import ResultsConfig
 from rembg_watch.dispatch.results import Results
 from rembg_watch.jobs.database import Database
 from rembg_watch.jobs.ledger import AttemptEnd, Ledger
@@ -87,7 +88,7 @@ class Place:
     @property
     def results(self):
         """The store as the daemon has it, with the default limits."""
-        return Results(self.root / "state", self.queue, 90 * 86400.0, 20 * 10**9)
+        return Results(self.root / "state", self.queue, ResultsConfig())
 
     def arrive(self, *paths, inbox=None, now=1000.0):
         folder = str(inbox or self.shoes)

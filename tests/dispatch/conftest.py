@@ -15,6 +15,7 @@ import yaml
 from dispatch_pictures import QUICK, picture
 
 from rembg_watch.config.load import load_config
+from rembg_watch.config.model import ResultsConfig
 from rembg_watch.daemon import Daemon
 from rembg_watch.dispatch.steps import no_failpoint
 from rembg_watch.jobs.database import Database
@@ -242,7 +243,7 @@ class Store:
         self.outbox.mkdir()
         self.database = Database(self.state / "jobs.db")
         self.queue = Queue(self.database)
-        self.results = Results(self.state, self.queue, 90 * 86400.0, 20 * 10**9)
+        self.results = Results(self.state, self.queue, ResultsConfig())
 
     def key(self, number=0):
         return Key(f"p1{number:064x}", "ab" * 8)

@@ -8,6 +8,7 @@ import pytest
 from blake3 import blake3
 from dispatch_pictures import picture
 
+from rembg_watch.config.model import ResultsConfig
 from rembg_watch.dispatch.recovery import recover
 from rembg_watch.dispatch.results import Results
 from rembg_watch.jobs.database import Database
@@ -28,7 +29,7 @@ class Dead:
         self.state.mkdir()
         self.database = Database(self.state / "jobs.db")
         self.queue = Queue(self.database)
-        self.results = Results(self.state, self.queue, 1e6, 10**9)
+        self.results = Results(self.state, self.queue, ResultsConfig())
         fingerprint = world.config().folders[0].profile.options.fingerprint
         self.key = Key(f"p1{0:064x}", fingerprint)
         self.queue.enqueue([Arrival(str(world.inbox), "a.jpg", Version(1, 1), fingerprint, "in:options")], 1.0)

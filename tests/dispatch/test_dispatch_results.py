@@ -8,6 +8,7 @@ import time
 import pytest
 from blake3 import blake3
 
+from rembg_watch.config.model import ResultsConfig
 from rembg_watch.dispatch.results import IN_MEMORY, Body, Results
 
 DAY = 86400.0
@@ -93,20 +94,32 @@ def test_what_is_old_or_too_much_is_pruned(store):
     """What was not used for ``keep`` goes, then the longest unused ones until all fit into ``max``; rejected ones first."""
     ages = {1: 100 * DAY, 2: 80 * DAY, 3: 50 * DAY, 4: 1 * DAY}
     for number, age in ages.items():
-        keep(store, store.key(number), bytes(1000), age=age)
-    receive(store, store.key(9), bytes(1000)).reject()
-    assert store.results.prune() == 1000
+        keep(store, store.key(number), bytes(10**6), age=age)
+    receive(store, store.key(9), bytes(10**6)).reject()
+    assert store.results.prune() == 10**6
     assert store.results.find(store.key(1)) is None
-    store.results.configure(90 * DAY, 2500)
+    store.results.limits = ResultsConfig(max=2_500_000)
     store.results.prune()
     assert len(files(store)) == 2
     assert store.results.rejected(store.key(9), 1) is None
     assert store.results.find(store.key(2)) is None
     assert store.results.read(store.results.find(store.key(3)))  # used again: it counts as the newest
-    store.results.configure(90 * DAY, 1500)
+    store.results.limits = ResultsConfig(max=1_500_000)
     store.results.prune()
     assert store.results.find(store.key(3)) is not None
     assert store.results.find(store.key(4)) is None
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_is_kept_is_found_after_a_start(store, listed):
+    """By the names that were read at the start, or on the disk where these could not be read."""
+    keep(store, store.key(1), b"before")
+    if not listed:
+        (store.state / "results" / "loop").symlink_to("loop")
+    started = Results(store.state, store.queue, ResultsConfig())
+    started.load_keys()
+    assert started.find(store.key(1)) is not None
+    assert started.find(store.key(2)) is None
 
 
 def test_what_an_open_job_needs_is_not_pruned(store):
@@ -114,7 +127,7 @@ def test_what_an_open_job_needs_is_not_pruned(store):
     job = store.sent_job(store.key())
     keep(store, store.key(), b"needed", age=500 * DAY)
     receive(store, store.key(), b"rejected", attempt=job.attempt).reject()
-    store.results.configure(None, 0)
+    store.results.limits = None
     store.results.prune(10**9)
     assert len(files(store)) == 1
     assert store.results.find(store.key()) is not None

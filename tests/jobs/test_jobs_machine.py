@@ -112,7 +112,7 @@ class Owner:
 
     def crash(self, _number=0):
         self.at_hand, self.attempts = {}, {}
-        for job in self.queue.interrupted():
+        for job in self.queue.running():
             self.queue.requeue_interrupted(job, self.now)
 
     def wait(self, number):

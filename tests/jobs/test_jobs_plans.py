@@ -35,7 +35,7 @@ def plan(database, statements):
         (lambda t: t.queue.open_count(), "SEARCH jobs USING COVERING INDEX jobs_state (state=?)"),
         (lambda t: t.queue.needed_results(), "SCAN jobs USING INDEX jobs_busy"),
         (lambda t: t.queue.untidy(["/in"]), "SEARCH jobs USING INDEX jobs_untidy (folder=? AND id>?)"),
-        (lambda t: t.queue.interrupted(), "SEARCH jobs USING INDEX jobs_state (state=?)"),
+        (lambda t: t.queue.running(), "SEARCH jobs USING INDEX jobs_state (state=?)"),
         (lambda t: t.queue.mend_waiting(1.0), "SEARCH jobs USING INDEX jobs_state (state=?)"),
         (lambda t: t.queue.refresh_profiles(lambda *_: ("x", "x")), "SEARCH jobs USING INDEX jobs_state (state=?)"),
         (lambda t: t.queries.counts(), "SCAN jobs USING COVERING INDEX jobs_state"),

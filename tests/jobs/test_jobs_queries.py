@@ -140,7 +140,7 @@ def test_counts_by_folder(table):
     assert queries.unsent() == {(odd, "white-fp"): 1, ("/srv/inbox", "white-fp"): 1}
     assert (queries.done_since(1000.0), queries.done_since(1004.0)) == (1, 0)
     assert queries.folders() == sorted([odd, "/srv/inbox"])
-    assert [job.id for job in queries.running()] == [running.id]
+    assert [job.id for job in table.queue.running()] == [running.id]
 
 
 def test_last_failures_are_the_latest_that_ended(fail, table):

@@ -377,13 +377,13 @@ def test_an_interrupted_job_is_queued_again_and_its_attempt_counts(table):
     """The answer never came: possibly charged, code interrupted, counted against the key."""
     job = table.add()
     table.send(job)
-    (found,) = table.queue.interrupted()
+    (found,) = table.queue.running()
     table.queue.requeue_interrupted(found, 1010.0)
     assert table.state(job) is State.QUEUED
     (attempt,) = table.queries.attempts(job.id)
     assert (attempt.code, attempt.charge, attempt.ended_at) == ("interrupted", Charge.POSSIBLY, 1010.0)
     assert table.ledger.wasted([(Key("picture of shoe.jpg", "white-fp"), None)])[0].lost == 1
-    assert table.queue.interrupted() == []
+    assert table.queue.running() == []
 
 
 def test_an_interrupted_version_that_was_replaced_is_superseded(table):
@@ -391,7 +391,7 @@ def test_an_interrupted_version_that_was_replaced_is_superseded(table):
     older = table.add(mtime=1)
     table.send(older)
     newer = table.add(mtime=2)
-    (found,) = table.queue.interrupted()
+    (found,) = table.queue.running()
     table.queue.requeue_interrupted(found, 1010.0)
     ended = table.queries.get(older.id)
     assert (ended.state, ended.finished_at) == (State.SUPERSEDED, 1010.0)
@@ -403,7 +403,7 @@ def test_crashes_are_counted_until_an_answer_comes(table):
     job = table.add()
     for crashes in (1, 2):
         attempt = table.send(job)
-        table.queue.count_crash(table.queue.interrupted())
+        table.queue.count_crash(table.queue.running())
         assert table.queries.get(job.id).crashes == crashes
         table.queue.requeue_interrupted(job, 1010.0)
     attempt = table.send(job)
