@@ -31,15 +31,15 @@ def test_folders_take_turns(world, pic):
     names = {sha256(data).hexdigest(): (inbox, path) for inbox, files in photos.items() for path, data in files.items()}
     order = [names[request.sha256] for request in world.sandbox.requests]
     for inbox in others:
-        assert [path for where, path in order if where == inbox] == list(photos[inbox])
         assert max(at for at, (where, _) in enumerate(order) if where == inbox) < 15
-    place = {path: at for at, path in enumerate(photos[world.inbox])}
-    sent = [place[path] for where, path in order if where == world.inbox]
-    assert max(abs(at - number) for at, number in enumerate(sent)) <= 1  # one is read while another one is sent
+    for inbox, files in photos.items():
+        place = {path: at for at, path in enumerate(files)}
+        sent = [place[path] for where, path in order if where == inbox]
+        assert max(abs(at - number) for at, number in enumerate(sent)) <= 1  # one is read while another one is sent
 
 
 def test_a_folder_of_higher_priority_goes_first(world, pic):
-    """Its photos are sent before any of the others that wait."""
+    """Its photos are sent before the others that wait, but for the one that is read while another one is sent."""
     world.settings["workers"] = 1
     urgent, _ = world.add_folder("urgent", priority=5)
     photos = pics(pic, 4, 100)
@@ -49,8 +49,8 @@ def test_a_folder_of_higher_priority_goes_first(world, pic):
         world.drop_all(photos, urgent)
         world.resume()
         world.wait_done(10)
-    first = {request.sha256 for request in world.sandbox.requests[:4]}
-    assert first == {sha256(data).hexdigest() for data in photos.values()}
+    first = {request.sha256 for request in world.sandbox.requests[:5]}
+    assert first >= {sha256(data).hexdigest() for data in photos.values()}
 
 
 def test_a_mistaken_drop_is_held_with_its_price(world, pic):
