@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import re
 import threading
 import zlib
@@ -91,18 +92,30 @@ def sniff(head: bytes) -> Kind | None:
     return None
 
 
-def reader(source: Source) -> ReadAt:
-    """Return a function that reads a number of bytes at an offset; fewer are returned at the end of the source."""
+def reader(source: Source | int) -> ReadAt:
+    """Return a function that reads a number of bytes at an offset; fewer are returned at the end of the source.
+
+    An int is the descriptor of an open file. A file is read in blocks of 4 KiB at least: a walk asks for a few bytes at
+    many places that are close together.
+    """
     if isinstance(source, bytes):
         return lambda at, count: source[at : at + count]
-    source.seek(0)
-    head = source.read(_AHEAD)
 
-    def read(at: int, count: int) -> bytes:
-        if at + count <= len(head):
-            return head[at : at + count]
+    def read_file(at: int, count: int) -> bytes:
+        if isinstance(source, int):
+            return os.pread(source, count, at)
         source.seek(at)
         return source.read(count)
+
+    start, block = 0, read_file(0, _AHEAD)
+
+    def read(at: int, count: int) -> bytes:
+        nonlocal start, block
+        if count > _AHEAD:
+            return read_file(at, count)
+        if at < start or at + count > start + len(block):
+            start, block = at, read_file(at, _AHEAD)
+        return block[at - start : at - start + count]
 
     return read
 
@@ -119,7 +132,11 @@ def read_header(source: Source) -> Header:
         NotAPicture: no supported format.
         BrokenPicture: the head is cut short or damaged, or announces what no decoder takes.
     """
-    read = reader(source)
+    return header_of(reader(source))
+
+
+def header_of(read: ReadAt) -> Header:
+    """Do the same as :func:`read_header`, by a function that reads."""
     head = read(0, 64)
     kind = sniff(head)
     if kind is None:
@@ -347,10 +364,11 @@ def check_container(source: Source) -> Header:
     return header
 
 
-def check_whole(source: Source, most: int = MAX_SIDE) -> Header:
-    """Check signature, structure and every pixel; return the picture's format and its size in pixels.
+_one_big_at_a_time = threading.Lock()
 
-    ``most`` is the longest side in pixels that is decoded: an answer may have more than a photo that is sent.
+
+def check_whole(source: Source) -> Header:
+    """Check signature, structure and every pixel; return the picture's format and its size in pixels.
 
     Only PNG carries checksums. Bytes that were altered in the middle of a lossy WebP or a JPEG still decode, to a
     picture with a fault; against that stand TLS and the Content-Length.
@@ -359,27 +377,26 @@ def check_whole(source: Source, most: int = MAX_SIDE) -> Header:
         NotAPicture: empty, a page of text, or anything else without a known signature.
         BrokenPicture: "cut short", where its end is missing, or "damaged", where it has an end but does not decode.
     """
-    return _decode(source, check_container(source), most)
+    return decode(source, check_container(source))
 
 
-def decode(source: Source, most: int = MAX_SIDE) -> Header:
+def decode(source: Source, header: Header | None = None, most: int = MAX_SIDE) -> Header:
     """Decode every pixel, as the proof that the picture is whole.
 
     JPEG is decoded at an eighth of its size: all of its data is read, with a 64th of the memory for pixels. Pictures of
     more than 16 million pixels are decoded one at a time in this process; a progressive JPEG needs 3 bytes a pixel at
     any scale.
 
+    Args:
+        source: the picture.
+        header: its header, where it was read before.
+        most: the longest side in pixels that is decoded: an answer may have more than a photo that is sent.
+
     Raises:
         NotAPicture: no supported format.
         BrokenPicture: it does not decode, or it is wider or higher than ``most`` px.
     """
-    return _decode(source, read_header(source), most)
-
-
-_one_big_at_a_time = threading.Lock()
-
-
-def _decode(source: Source, header: Header, most: int) -> Header:
+    header = header or read_header(source)
     if max(header.width, header.height) > most:
         raise BrokenPicture(f"the picture is {header.width} x {header.height} px", f"The limit is {most} px a side.")
     big = header.width * header.height > BIG_PIXELS

@@ -42,14 +42,6 @@ _MOST_METADATA = 1024 * 1024
 """Larger Exif and XMP blocks are not read; they stay in the hash."""
 
 
-class PhotoHash(NamedTuple):
-    """The blake3 hash of the file in hex, the picture hash (:data:`RULE` and 64 hex digits), and the size in bytes."""
-
-    file: str
-    picture: str
-    size: int
-
-
 class _Edit(NamedTuple):
     """Replace the bytes from ``start`` to ``stop`` by ``text`` before hashing."""
 
@@ -74,18 +66,20 @@ class _Metadata(NamedTuple):
     xmp: list[_Block]
 
 
-def hash_photo(photo: Source) -> PhotoHash:
-    """Return the hashes of the file and of the picture in one pass, reading a file in blocks of 1 MiB.
+def hash_photo(photo: Source, read: ReadAt | None = None) -> tuple[str, int]:
+    """Return the picture hash (:data:`RULE` and 64 hex digits), and the size in bytes; a file is read in blocks.
+
+    ``read`` is a function that reads the photo, where there is one already.
 
     A plain WebP gets another picture hash if an editor extends it (VP8X) to add its first metadata.
 
     Raises:
         OSError: the file can't be read.
     """
-    if isinstance(photo, bytes):
-        return _hash((photo,), *_differences(photo))
     size = size_of(photo)
-    edits, orientation = _differences(photo)
+    edits, orientation = _differences(read or reader(photo), size)
+    if isinstance(photo, bytes):
+        return _hash((photo,), edits, orientation)
     photo.seek(0)
     return _hash(_blocks(photo, size), edits, orientation)
 
@@ -96,30 +90,26 @@ def _blocks(file: BinaryIO, size: int) -> Iterator[memoryview]:
         yield buffer[:count]
 
 
-def _hash(blocks: Iterable[bytes | memoryview], edits: list[_Edit], orientation: int) -> PhotoHash:
-    file, picture, todo = blake3(), blake3(), deque(edits)
-    size = done = 0  # bytes read so far, and the offset up to which the picture's hash has them
+def _hash(blocks: Iterable[bytes | memoryview], edits: list[_Edit], orientation: int) -> tuple[str, int]:
+    picture, todo = blake3(), deque(edits)
+    size = done = 0  # bytes read so far, and the offset up to which the hash has them
     for block in blocks:
-        file.update(block)
-        if edits:
-            view, end = memoryview(block), size + len(block)
-            while todo and todo[0].start < end:
-                edit = todo.popleft()
-                picture.update(view[done - size : edit.start - size])
-                picture.update(edit.text)
-                done = edit.stop
-            picture.update(view[done - size :])
-            done = max(done, end)
-        size += len(block)
-    digest = picture.digest() if edits else file.digest()
+        view, end = memoryview(block), size + len(block)
+        while todo and todo[0].start < end:
+            edit = todo.popleft()
+            picture.update(view[done - size : edit.start - size])
+            picture.update(edit.text)
+            done = edit.stop
+        picture.update(view[done - size :])
+        size, done = end, max(done, end)
+    digest = picture.digest()
     if orientation != 1:
         digest = blake3(digest + bytes([orientation]), derive_key_context="rembg-watch p1 orientation").digest()
-    return PhotoHash(file.hexdigest(), RULE + digest.hex(), size)
+    return RULE + digest.hex(), size
 
 
-def _differences(photo: Source) -> tuple[list[_Edit], int]:
+def _differences(read: ReadAt, size: int) -> tuple[list[_Edit], int]:
     """Return what to replace before hashing, in order, and the orientation (1: as stored)."""
-    read, size = reader(photo), size_of(photo)
     kind = sniff(read(0, 12))
     match kind:
         case Kind.JPEG:

@@ -87,7 +87,7 @@ class _Jobs:
     def _finish(self, job: Job, now: float) -> None:
         path, digest = f"/srv/photos/outbox/{job.id}.webp", f"{job.id:064x}"
         key = Key(f"p1{digest}", job.fingerprint)
-        (attempt,) = self.queue.mark_sent([Sending(job, key, digest, 640, 480, path)], now, now)
+        (attempt,) = self.queue.mark_sent([Sending(job, key, 640, 480, path)], now, now)
         assert attempt is not None
         end = AttemptEnd(Charge.CHARGED, status=200, bytes_in=70000, bytes_out=5000, api_ms=1000)
         assert self.queue.mark_received([Received(job, key, path, digest, 5000, How.SENT, attempt, end)], now) == [True]

@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     OnProgress = Callable[[Progress], object]
 
 BLOCK = 512 * 1024
-"""Bytes of a photo that are sent at once at most."""
+"""Bytes of a photo that are sent at once at most, on a line that takes them within a second."""
+BUFFERED = 1024 * 1024
+"""Bytes that the kernel may have accepted although the line has not: they say nothing about its speed."""
 REPORTED_BLOCK = 64 * 1024
 """The same if a callback watches the progress. And bytes of a response in one block."""
 SLOWEST = 16 * 1024
@@ -101,8 +103,9 @@ class Upload:
         self._photo = photo
         self._size = size
         self._seconds = 2 * read + size / SLOWEST
+        self._most = REPORTED_BLOCK if on_progress else BLOCK
         # urllib3 sends under the connect timeout: the slowest allowed line must get a block through in that time.
-        self._block = min(REPORTED_BLOCK if on_progress else BLOCK, max(1024, int(SLOWEST * connect)))
+        self._block = min(self._most, max(1024, int(SLOWEST * connect)))
         self._on_progress = on_progress
         self._on_wire = on_wire
 
@@ -115,18 +118,21 @@ class Upload:
             if self._on_wire is not None:
                 self._on_wire()
             self._report(0)
-            deadline = time.monotonic() + self._seconds
+            began = time.monotonic()
             sent = 0
             for piece in self._pieces():
                 head = b"" if sent else self._head
                 sent += len(piece)
                 tail = self._tail if sent == self._size else b""
-                if time.monotonic() > deadline:
-                    raise Fault("timeout", f"the server takes less than {SLOWEST} bytes a second", self.stage)
                 yield b"".join((head, piece, tail)) if head or tail else piece
+                now = time.monotonic()
                 if tail:
                     self.stage = Stage.WAITING
-                    self.sent_at = time.monotonic()
+                    self.sent_at = now
+                elif now - began > self._seconds:
+                    raise Fault("timeout", f"the server takes less than {SLOWEST} bytes a second", self.stage)
+                elif sent > BUFFERED and sent > self._most * (now - began):
+                    self._block = self._most
                 self._report(sent)
         except Exception as error:
             self.failed = error
@@ -141,12 +147,17 @@ class Upload:
             yield from self._slices(photo)
         else:
             self._photo.seek(0)
-            buffer = memoryview(bytearray(min(max(BLOCK, self._block), self._size)))
+            buffer = memoryview(bytearray(min(self._most, self._size)))
             for start in range(0, max(1, self._size), max(1, len(buffer))):
                 yield from self._slices(_filled(buffer[: self._size - start], self._photo))
 
     def _slices(self, data: memoryview) -> Iterator[memoryview]:
-        return (data[start : start + self._block] for start in range(0, max(1, len(data)), self._block))
+        """Yield ``data`` in blocks; the first one also where it is empty."""
+        start = 0
+        while start == 0 or start < len(data):
+            piece = data[start : start + self._block]
+            start += max(1, len(piece))
+            yield piece
 
     def _report(self, sent: int) -> None:
         if self._on_progress is not None:
@@ -292,7 +303,7 @@ class Http:
     def __init__(self, url: str, headers: Mapping[str, str], *, connect_timeout: float, pool_size: int) -> None:
         self.connect_timeout = connect_timeout
         self._url = url
-        self._headers = {"Accept": "*/*", "Accept-Encoding": "identity", **headers}
+        self._headers = {"Accept-Encoding": "identity", **headers}
         try:
             environment = requests.Session().merge_environment_settings(url, {}, None, None, None)
         except ValueError as error:

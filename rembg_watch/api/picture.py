@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rembg_watch.api.options import SHRUNK_SIDE, Fit, Options
 from rembg_watch.api.verdict import About, Charge, Verdict, error_for, hint_for
 from rembg_watch.errors import NotAPicture, PictureError
-from rembg_watch.imagefile import MAX_SIDE, Header, check_whole
+from rembg_watch.imagefile import MAX_SIDE, Header, check_container, decode
 
 if TYPE_CHECKING:
     from rembg_watch.imagefile import Source
@@ -56,7 +56,9 @@ def checked(answer: Source, options: Options, source_size: tuple[int, int]) -> H
     """
     header, problem = None, None
     try:
-        header = check_whole(answer, max(MAX_SIDE, options.longest(source_size)))
+        header = check_container(answer)
+        is_long = max(header.width, header.height) > MAX_SIDE
+        decode(answer, header, options.longest(source_size) if is_long else MAX_SIDE)
     except PictureError as error:
         problem = error
     verdict = picture_verdict(header, problem, options, source_size)

@@ -162,7 +162,7 @@ def _cost(config: Config, database: Database | None, files: Sequence[Surveyed]) 
         try:
             photo, _ = open_source(f"{file.folder}/{file.path}")
             with photo:
-                content = hash_photo(photo).picture
+                content, _ = hash_photo(photo)
         except (FileError, OSError):
             continue
         key = Key(content, folder.profile_for(file.path).options.fingerprint)

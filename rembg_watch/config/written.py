@@ -335,7 +335,7 @@ class FolderConfig(_Section):
         default="{stem}.{ext}",
         description=(
             "What a cut-out is called, of {stem} (the photo's name without its ending), {name} (with it), {ext} (the "
-            "result's), {profile}, {date} (UTC) and {hash8} (of the photo's bytes)."
+            "result's), {profile}, {date} (UTC) and {hash8} (of the picture)."
         ),
     )
     reuse_results: bool = Field(default=True, description="The same bytes and options are never paid for twice.")

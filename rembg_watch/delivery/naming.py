@@ -45,7 +45,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _length(text: str) -> int:
-    return len(_bytes(text))
+    return len(text) if text.isascii() else len(_bytes(text))
 
 
 def _short_hash(text: str) -> str:
@@ -153,11 +153,11 @@ class Template:
     def render(self, values: dict[str, str]) -> str:
         """Make the name out of ``values`` (one for each of FIELDS), at most 255 bytes long and never hidden."""
         name = self.text.format_map(values)
-        encoded = _bytes(name)
-        if len(encoded) > MAX_BYTES:
-            encoded = _bytes(shorten(self._shortened(values, name) if self.times else name))
-        # Two halves of a character from two fields may have met: name it as a listing of the folder would.
-        name = encoded.decode("utf-8", "surrogateescape")
+        if _length(name) > MAX_BYTES:
+            name = shorten(self._shortened(values, name) if self.times else name)
+        if not name.isascii():
+            # Two halves of a character from two fields may have met: name it as a listing of the folder would.
+            name = _bytes(name).decode("utf-8", "surrogateescape")
         return shorten("_" + name) if name.startswith(".") or not name else name
 
     def _shortened(self, values: dict[str, str], name: str) -> str:

@@ -58,7 +58,7 @@ NAMES_TRIED = 10
 AT_ONCE = 100
 SIBLINGS = 4
 """Requests in flight from which an answer waits ``GATHER`` seconds for others, which share its commits and syncs."""
-GATHER = 0.005
+GATHER = 0.04
 UNSAVED = "unsaved"
 """The kind of the hold on everything while a paid answer is in memory alone."""
 
@@ -414,9 +414,7 @@ class Completer:
         targets = self._parts.targets
         extension = os.path.splitext(delivery.target.path)[1].removeprefix(".")
         profile = delivery.folder.profile_for(delivery.job.path)
-        names = output_names(
-            delivery.job, delivery.folder, profile, delivery.job.file_hash or "", time.time(), extension
-        )
+        names = output_names(delivery.job, delivery.folder, profile, delivery.key.content, time.time(), extension)
         delivery.target = targets.exchange(delivery.job, delivery.target, names)
 
     def _sync_folders(self, placed: list[Delivery]) -> list[Delivery]:
@@ -630,7 +628,7 @@ class Completer:
             paths = [job.output]
         else:  # the config has another outbox by now, and perhaps another format
             was = os.path.splitext(job.output)[1].removeprefix(".")
-            paths = output_names(job, folder, folder.profile_for(job.path), job.file_hash or "", time.time(), was)
+            paths = output_names(job, folder, folder.profile_for(job.path), key.content, time.time(), was)
         parts.failpoint(Step.CLAIMED)
         is_placed = paths == [job.output] and same_content(job.output, job.result_hash, size)
         if is_placed:  # a crash came after the rename

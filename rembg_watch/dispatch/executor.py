@@ -369,7 +369,7 @@ class Executors:
             self._end_unsent(job, folder, error)
             return None
         parts.failpoint(Step.READ)
-        key = Key(photo.hash.picture, job.fingerprint)
+        key = Key(photo.content, job.fingerprint)
         if not parts.claims.begin_key(key, job):
             photo.close()
             return None
@@ -382,7 +382,7 @@ class Executors:
             if problem := parts.outboxes.problem(outbox, by_writing=False):
                 raise problem
             now = time.time()
-            names = [output_names(one.job, one.folder, one.profile, one.photo.hash.file, now) for one in read]
+            names = [output_names(one.job, one.folder, one.profile, one.key.content, now) for one in read]
             recorded = parts.targets.recorded([name for of_one in names for name in of_one])
             wasted = parts.ledger.wasted([(one.key, one.job.retried_at) for one in read])
             delivered = parts.outputs.with_keys([one.key for one in read])
@@ -857,7 +857,7 @@ def _profile_scopes(folder: Folder) -> list[str]:
 
 def _sending(attempt: Attempt) -> Sending:
     header = attempt.photo.header
-    return Sending(attempt.job, attempt.key, attempt.photo.hash.file, header.width, header.height, attempt.target.path)
+    return Sending(attempt.job, attempt.key, header.width, header.height, attempt.target.path)
 
 
 def _where(job: Job) -> dict[str, object]:

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
-    from rembg_watch.imagefile import Header
+    from rembg_watch.imagefile import Header, ReadAt
     from rembg_watch.jobs.model import Job
-    from rembg_watch.picturehash import PhotoHash
 
 IN_MEMORY = 256 * 1024
 """Bytes up to which a photo is read once and sent from memory."""
@@ -69,8 +68,11 @@ class Photo(io.RawIOBase):
                 )
             if self.size <= IN_MEMORY:
                 self.data = self._file.read(self.size + 1)
-            self.header = self._read_header()
-            self.hash = self._hash()
+            read = imagefile.reader(self._file.fileno() if self.data is None else self.data)
+            self.header = self._read_header(read)
+            """Its kind and its size in pixels."""
+            self.content = self._hash(read)
+            """The picture hash."""
         except OSError as error:
             self._file.close()
             raise source_error(error, self.path) from error
@@ -78,9 +80,9 @@ class Photo(io.RawIOBase):
             self._file.close()
             raise
 
-    def _read_header(self) -> Header:
+    def _read_header(self, read: ReadAt) -> Header:
         try:
-            header = imagefile.read_header(self._file if self.data is None else self.data)
+            header = imagefile.header_of(read)
         except PictureError as error:
             raise Refused(error.message, error.hint, "picture") from error
         if max(header.width, header.height) > imagefile.MAX_SIDE:
@@ -91,11 +93,11 @@ class Photo(io.RawIOBase):
             )
         return header
 
-    def _hash(self) -> PhotoHash:
-        found = hash_photo(self._file if self.data is None else self.data)
-        if found.size != self.size:
+    def _hash(self, read: ReadAt) -> str:
+        content, size = hash_photo(self._file if self.data is None else self.data, read)
+        if size != self.size:
             raise SourceChanged(f"{printable(self.path)} changed before it was sent", _NEXT)
-        return found
+        return content
 
     def check(self) -> None:
         """Raise unless the open file is still the job's version, and still has its name.

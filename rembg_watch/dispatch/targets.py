@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rembg_watch.delivery import Owner, candidates, choose
+from rembg_watch.picturehash import RULE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -32,10 +33,11 @@ class Target:
         return self.path.removeprefix(self.root).lstrip("/")
 
 
-def output_names(job: Job, folder: Folder, profile: Profile, file_hash: str, now: float, ext: str = "") -> list[str]:
+def output_names(job: Job, folder: Folder, profile: Profile, content: str, now: float, ext: str = "") -> list[str]:
     """Return the names that the output may have, as absolute paths, in order of preference.
 
-    ``ext`` is that of an answer that exists already; else it is the profile's. ``now`` is Unix seconds.
+    ``content`` is the picture hash. ``ext`` is that of an answer that exists already; else it is the profile's. ``now``
+    is Unix seconds.
     """
     names = candidates(
         job.path,
@@ -43,7 +45,7 @@ def output_names(job: Job, folder: Folder, profile: Profile, file_hash: str, now
         ext or profile.options.extension,
         profile.name,
         datetime.fromtimestamp(now, UTC).date().isoformat(),
-        file_hash,
+        content.removeprefix(RULE),
     )
     return [os.path.join(folder.outbox, name) for name in names]
 

@@ -196,23 +196,23 @@ def _cannot_open(path: str, error: OSError, now: float) -> Seen:
 def _read(fd: int, size: int, writer: Writer, now: float) -> Facts:
     if size == 0:
         return Facts(now, 0, writer, refusal=preflight.refuse_empty())
-    head = os.pread(fd, imagefile.HEAD_BYTES, 0)
+    read = imagefile.reader(fd)
+    head = read(0, imagefile.HEAD_BYTES)
     kind = imagefile.sniff(head)
     if kind is None:
         return Facts(now, size, writer, blank=not head.strip(b"\0"), refusal=preflight.refuse_type(head))
     if size < imagefile.HEAD_BYTES:
         return Facts(now, size, writer, kind, Ending.INCOMPLETE)
-    tail = os.pread(fd, imagefile.TAIL_BYTES, max(0, size - imagefile.TAIL_BYTES))
+    tail = read(max(0, size - imagefile.TAIL_BYTES), imagefile.TAIL_BYTES)
     ending = imagefile.ending(kind, head, tail, size)
-    return Facts(now, size, writer, kind, ending, refusal=_refusal(fd, size))
+    return Facts(now, size, writer, kind, ending, refusal=_refusal(read, size))
 
 
-def _refusal(fd: int, size: int) -> Refusal | None:
+def _refusal(read: imagefile.ReadAt, size: int) -> Refusal | None:
     if refusal := preflight.refuse_size(size):
         return refusal
     try:
-        with os.fdopen(fd, "rb", buffering=0, closefd=False) as file:
-            return preflight.refuse_dimensions(imagefile.read_header(file))
+        return preflight.refuse_dimensions(imagefile.header_of(read))
     except PictureError as error:
         return preflight.refuse_damaged(error.message)
 

@@ -108,7 +108,7 @@ class Refusal:
 
 COLUMNS = (
     "id, folder, dir, name, size, mtime_ns, fingerprint, profile, state, priority, attempts, crashes, forced,"
-    " created_at, updated_at, finished_at, not_before, file_hash, content_hash, width, height, output, attempt,"
+    " created_at, updated_at, finished_at, not_before, content_hash, width, height, output, attempt,"
     " api_sent_at, result_hash, result_size, how, code, message, hint, tidy, retried_at"
 )
 
@@ -135,7 +135,6 @@ class Job:
     updated_at: float
     finished_at: float | None
     not_before: float | None
-    file_hash: str | None
     content_hash: str | None
     """The picture hash, by which a result is reused."""
     width: int | None
@@ -159,7 +158,7 @@ class Job:
         """Build a job from a row of ``COLUMNS``."""
         number, folder, directory, name, size, mtime_ns, fingerprint, profile, state, priority, *rest = row
         attempts, crashes, forced, created, updated, finished, not_before, *rest = rest
-        file_hash, content, width, height, output, attempt, sent, result, length, *rest = rest
+        content, width, height, output, attempt, sent, result, length, *rest = rest
         how, code, message, hint, tidy, retried = rest
         return cls(
             number,
@@ -177,7 +176,6 @@ class Job:
             updated,
             finished,
             not_before,
-            file_hash,
             content,
             width,
             height,

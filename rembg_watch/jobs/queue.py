@@ -57,11 +57,10 @@ class Accepted(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A photo that is about to be sent: its hashes, its size in pixels, and the path of its output."""
+    """A photo that is about to be sent: its key, its size in pixels, and the path of its output."""
 
     job: Job
     key: Key
-    file_hash: str
     width: int
     height: int
     output: str
@@ -416,16 +415,16 @@ def _update(connection: Connection, assignments: str, condition: str, values: tu
 _MARK_SENT = f"""
     UPDATE jobs NOT INDEXED SET state = 'running', api_sent_at = ?, updated_at = ?, result_hash = NULL,
         result_size = NULL, not_before = NULL, code = NULL, message = NULL, hint = NULL,
-        file_hash = json_extract(value, '$[2]'), content_hash = json_extract(value, '$[3]'),
-        width = json_extract(value, '$[4]'), height = json_extract(value, '$[5]'),
-        output = json_extract(value, '$[6]'), attempt = json_extract(value, '$[7]')
+        content_hash = json_extract(value, '$[2]'), width = json_extract(value, '$[3]'),
+        height = json_extract(value, '$[4]'), output = json_extract(value, '$[5]'),
+        attempt = json_extract(value, '$[6]')
     FROM json_each(?)
     WHERE jobs.id = json_extract(value, '$[0]') AND {_SENDABLE}"""
 
 
 def _sent_row(photo: Sending, attempt: int) -> tuple[object, ...]:
     return (
-        *(photo.job.id, photo.key.fingerprint, photo.file_hash, photo.key.content, photo.width, photo.height),
+        *(photo.job.id, photo.key.fingerprint, photo.key.content, photo.width, photo.height),
         *(names.to_text(photo.output), attempt),
     )
 

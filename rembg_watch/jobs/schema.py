@@ -51,7 +51,6 @@ def m001_first_release(db: Database) -> None:
             updated_at   REAL NOT NULL,
             finished_at  REAL,
             not_before   REAL,                      -- waiting, or received and put off, until then
-            file_hash    TEXT,                      -- blake3 of the whole source
             content_hash TEXT,                      -- the picture hash of the source
             width        INTEGER,                   -- of the source, in pixels
             height       INTEGER,
@@ -112,7 +111,7 @@ def m001_first_release(db: Database) -> None:
             api_ms       REAL,
             counted      INTEGER NOT NULL DEFAULT 0 -- it counts against retry.max_attempts
         ) STRICT""")
-    db.conn.execute("CREATE INDEX attempts_sent ON attempts (sent_at, charge, folder)")
+    db.conn.execute("CREATE INDEX attempts_sent ON attempts (sent_at, charge, folder, ended_at)")
     db.conn.execute("CREATE INDEX attempts_job ON attempts (job_id)")
     db.conn.execute(
         "CREATE INDEX attempts_wasted ON attempts (content_hash, fingerprint)"

@@ -100,7 +100,7 @@ class Place:
 
     def mark_sent(self, job, now=1000.0):
         """Commit that a photo goes out; each has a picture hash of its own."""
-        sending = Sending(job, self.key(job), "f" * 64, 2000, 1500, f"{self.root}/out/{job.path}.webp")
+        sending = Sending(job, self.key(job), 2000, 1500, f"{self.root}/out/{job.path}.webp")
         (attempt,) = self.queue.mark_sent([sending], now, now)
         return attempt
 

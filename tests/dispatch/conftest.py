@@ -252,7 +252,7 @@ class Store:
         """Insert a job that is marked as sent for ``key``; return it."""
         self.queue.enqueue([Arrival("/in", path, Version(1, 1), key.fingerprint, "plain")], 1.0)
         job = next(job for job in Queries(self.database).select() if job.path == path)
-        self.queue.mark_sent([Sending(job, key, "f", 80, 60, str(self.outbox / "a.png"))], 1.0, 1.0)
+        self.queue.mark_sent([Sending(job, key, 80, 60, str(self.outbox / "a.png"))], 1.0, 1.0)
         return Queries(self.database).get(job.id)
 
 

@@ -40,7 +40,7 @@ class Dead:
         return Queries(self.database).select()[0]
 
     def send(self):
-        self.queue.mark_sent([Sending(self.job, self.key, "f", 80, 60, str(self.world.outbox / "a.png"))], 1.0, 1.0)
+        self.queue.mark_sent([Sending(self.job, self.key, 80, 60, str(self.world.outbox / "a.png"))], 1.0, 1.0)
 
     def part(self, data=ANSWER):
         path = self.results.part_path(self.key, self.job.attempt)

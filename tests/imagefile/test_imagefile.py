@@ -115,8 +115,8 @@ def test_a_picture_that_is_too_large_is_not_decoded(tmp_path, kind):
     """The limit is looked at before anything is decoded."""
     path = picture(tmp_path / "x", kind)
     with pytest.raises(BrokenPicture, match="160 x 120 px"):
-        checked(path, lambda source: decode(source, 159))
-    assert checked(path, lambda source: decode(source, 160)) == Header(kind, 160, 120)
+        checked(path, lambda source: decode(source, most=159))
+    assert checked(path, lambda source: decode(source, most=160)) == Header(kind, 160, 120)
 
 
 def test_two_sizes_in_one_picture_are_damage():

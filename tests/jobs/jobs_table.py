@@ -56,7 +56,7 @@ class Table:
 
     def sending(self, job):
         """Return a job's photo as it is about to be sent."""
-        return Sending(job, self.key(job), "file", 640, 480, self.output(job).path)
+        return Sending(job, self.key(job), 640, 480, self.output(job).path)
 
     def receive(self, job, attempt=None, now=NOW, *, charge=Charge.CHARGED, how=None):
         """Mark the answer of a job as received: of an attempt, or one that is reused."""
