@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 5.0
 """Between two looks whether another process (``pause``, ``jobs retry``) has changed the database."""
+GATHER = 0.004
+"""Seconds from a wake-up to the turn: executors and completers wake the producer in bursts."""
 TURN_SECONDS = 60.0
 """What one turn may take at most."""
 
@@ -98,8 +100,8 @@ class Producer:
             except Exception:
                 log.exception("producer.failed", hint="it goes on")
                 seconds = 1.0
-            if seconds and not live.stopping:
-                wake.wait(seconds)
+            if seconds and not live.stopping and wake.wait(seconds):
+                time.sleep(GATHER)  # not on the event: each photo would wake this thread several times
         self._heartbeats.clear("producer")
 
     def _turn(self) -> bool:
