@@ -12,7 +12,7 @@ import pytest
 from api_raw_server import RawServer
 from api_sending import JPEG, PNG, client, good, send
 
-from rembg_watch.api.http import BLOCK, REPORTED_BLOCK, SLOWEST
+from rembg_watch.api.http import BLOCK, BUFFERED, REPORTED_BLOCK, SLOWEST, Upload
 from rembg_watch.api.options import Options
 from rembg_watch.errors import SourceChanged, SourceError
 from rembg_watch.imagefile import Kind
@@ -136,6 +136,24 @@ def test_no_block_is_too_large_for_the_slowest_line():
         send(one, JPEG + bytes(300_000), on_upload=steps.append)
     loaded = [step.loaded for step in steps]
     assert max(after - before for before, after in pairwise(loaded)) <= SLOWEST * 2
+
+
+@pytest.mark.parametrize(("per_block", "largest"), [(0.01, BLOCK), (0.5, SLOWEST * 10)], ids=["fast", "slow"])
+def test_blocks_grow_only_on_a_fast_line(monkeypatch, per_block, largest):
+    """They grow once more than the kernel buffers went out at `BLOCK` bytes a second; the bytes are the same."""
+    now = 0.0
+    monkeypatch.setattr("rembg_watch.api.http.time.monotonic", lambda: now)
+    photo = os.urandom(4_000_000)
+    upload = Upload(photo, len(photo), Kind.JPEG, Options(), (10.0, 180.0))
+    sizes, body = [], b""
+    for block in upload:
+        now += per_block
+        sizes.append(len(block))
+        body += block
+    assert photo in body
+    assert len(body) == len(upload)
+    assert max(sizes[1:-1]) == largest
+    assert max(sizes[1 : BUFFERED // (SLOWEST * 10)]) == SLOWEST * 10
 
 
 def test_memory_stays_flat(tmp_path):
