@@ -100,7 +100,8 @@ class Producer:
             except Exception:
                 log.exception("producer.failed", hint="it goes on")
                 seconds = 1.0
-            if seconds and not live.stopping and wake.wait(seconds):
+            if seconds and not live.stopping:
+                wake.wait(seconds)
                 time.sleep(GATHER)  # not on the event: each photo would wake this thread several times
         self._heartbeats.clear("producer")
 

@@ -45,20 +45,31 @@ def recover(queue: Queue, results: Results, config: Config, *, crashed: bool, in
     ``crashed`` is False where the process before ended in good order and merely ran out of time.
     """
     jobs = queue.running()
+    answered = [job for job in jobs if _has_answer(job, results)]
     if crashed:
-        queue.count_crash(jobs)  # first: a look at an answer may be what crashes the process
-    for job in jobs:
+        queue.count_crash(answered)  # first: a look at an answer may be what crashes the process
+    # The others before any look, each with its count in one commit: a kill at this moment is no second crash for them.
+    for job in sorted(jobs, key=answered.__contains__):
         crashes = job.crashes + crashed
-        kept = _find_answer(job, results, config) if crashes <= CRASHES else None
+        kept = _find_answer(job, results, config) if job in answered and crashes <= CRASHES else None
         _remove_temp(job, instance)
         if kept is not None and job.fingerprint == _wanted(job, config):
             _deliver(job, kept, queue)
         elif kept is None and crashes >= CRASHES:
             _fail(job, queue, config)
         else:  # without an answer, or with one to options that the config does not ask for any more
-            queue.requeue_interrupted(job, clock.now())
+            queue.requeue_interrupted(job, clock.now(), crashes)
     results.reject_parts()  # no attempt is open any more
     return len(jobs)
+
+
+def _has_answer(job: Job, results: Results) -> bool:
+    """Return whether the store has anything that came for a job's open attempt."""
+    if job.attempt is None or job.content_hash is None:
+        return False
+    key = Key(job.content_hash, job.fingerprint)
+    kept = results.find(key)
+    return (kept is not None and kept.attempt == job.attempt) or os.path.lexists(results.part_path(key, job.attempt))
 
 
 def _find_answer(job: Job, results: Results, config: Config) -> Kept | None:

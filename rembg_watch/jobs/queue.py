@@ -367,7 +367,10 @@ class Queue:
         return self._jobs("WHERE state = 'running' ORDER BY id")
 
     def count_crash(self, jobs: Iterable[Job]) -> None:
-        """Commit that the process crashed while these jobs were sent, and no others."""
+        """Commit that the process crashed while it may have looked at the answers of these jobs.
+
+        A job that is unsent was not at hand: its crashes were not in a row.
+        """
         numbers = [(job.id,) for job in jobs]
 
         def work(connection: Connection) -> None:
@@ -376,8 +379,11 @@ class Queue:
 
         self._db.write(work)
 
-    def requeue_interrupted(self, job: Job, now: float) -> None:
-        """Queue an interrupted job again; a version that was replaced meanwhile is superseded. Its attempt ends."""
+    def requeue_interrupted(self, job: Job, now: float, crashes: int) -> None:
+        """Queue an interrupted job again; a version that was replaced meanwhile is superseded. Its attempt ends.
+
+        ``crashes``: how often in a row the process crashed while the job was at hand.
+        """
 
         def work(connection: Connection) -> None:
             if job.attempt is not None:
@@ -388,8 +394,8 @@ class Queue:
                 )
             connection.execute(
                 "UPDATE jobs SET state = iif(current, 'queued', 'superseded'), finished_at = iif(current, NULL, ?),"
-                " updated_at = ? WHERE id = ? AND state = 'running'",
-                (now, now, job.id),
+                " crashes = ?, updated_at = ? WHERE id = ? AND state = 'running'",
+                (now, crashes, now, job.id),
             )
 
         self._db.write(work)

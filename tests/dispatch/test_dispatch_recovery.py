@@ -148,6 +148,31 @@ def test_an_answer_that_crashes_the_process_is_not_opened_a_third_time(dead, mon
     assert dead.results.rejected(dead.key, attempt) is not None
 
 
+def test_a_kill_while_answers_are_looked_at_is_no_second_crash_for_the_other_photos(dead, monkeypatch):
+    """A photo without an answer is queued again, with its one crash, before any answer is opened."""
+    dead.part()
+    other = Arrival(str(dead.world.inbox), "b.jpg", Version(2, 2), dead.key.fingerprint, "in:options")
+    dead.queue.enqueue([other], 1.0)
+    without = Queries(dead.database).select()[0]
+    sending = Sending(without, Key(f"p1{1:064x}", dead.key.fingerprint), 80, 60, str(dead.world.outbox / "b.png"))
+    dead.queue.mark_sent([sending], 1.0, 1.0)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rembg_watch.dispatch.recovery.checked", kill)
+        with pytest.raises(Killed):
+            recover(dead.queue, dead.results, dead.world.config(), crashed=True, instance="i")
+    after = Queries(dead.database).get(without.id)
+    assert (after.state, after.crashes) == ("queued", 1)
+    assert recover(dead.queue, dead.results, dead.world.config(), crashed=True, instance="i") == 1
+    assert Queries(dead.database).get(without.id).crashes == 0
+
+
 def test_a_stop_that_ran_out_of_time_is_no_crash(dead):
     """The photo is sent again, however often that happens."""
     for _ in range(5):

@@ -113,7 +113,7 @@ class Owner:
     def crash(self, _number=0):
         self.at_hand, self.attempts = {}, {}
         for job in self.queue.running():
-            self.queue.requeue_interrupted(job, self.now)
+            self.queue.requeue_interrupted(job, self.now, 0)
 
     def wait(self, number):
         self.now += number

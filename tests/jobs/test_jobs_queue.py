@@ -378,7 +378,7 @@ def test_an_interrupted_job_is_queued_again_and_its_attempt_counts(table):
     job = table.add()
     table.send(job)
     (found,) = table.queue.running()
-    table.queue.requeue_interrupted(found, 1010.0)
+    table.queue.requeue_interrupted(found, 1010.0, 1)
     assert table.state(job) is State.QUEUED
     (attempt,) = table.queries.attempts(job.id)
     assert (attempt.code, attempt.charge, attempt.ended_at) == ("interrupted", Charge.POSSIBLY, 1010.0)
@@ -392,7 +392,7 @@ def test_an_interrupted_version_that_was_replaced_is_superseded(table):
     table.send(older)
     newer = table.add(mtime=2)
     (found,) = table.queue.running()
-    table.queue.requeue_interrupted(found, 1010.0)
+    table.queue.requeue_interrupted(found, 1010.0, 1)
     ended = table.queries.get(older.id)
     assert (ended.state, ended.finished_at) == (State.SUPERSEDED, 1010.0)
     assert [job.id for job in table.ready()] == [newer.id]
@@ -405,7 +405,7 @@ def test_crashes_are_counted_until_an_answer_comes(table):
         attempt = table.send(job)
         table.queue.count_crash(table.queue.running())
         assert table.queries.get(job.id).crashes == crashes
-        table.queue.requeue_interrupted(job, 1010.0)
+        table.queue.requeue_interrupted(job, 1010.0, crashes)
     attempt = table.send(job)
     table.receive(job, attempt)
     assert table.queries.get(job.id).crashes == 0
