@@ -47,10 +47,12 @@ def recover(queue: Queue, results: Results, config: Config, *, crashed: bool, in
     jobs = queue.running()
     answered = [job for job in jobs if _has_answer(job, results)]
     if crashed:
-        queue.count_crash(answered)  # first: a look at an answer may be what crashes the process
-    # The others before any look, each with its count in one commit: a kill at this moment is no second crash for them.
+        queue.forget_crashes()
+    # First those without an answer, each with its count in one commit: a kill in between is no second crash for them.
     for job in sorted(jobs, key=answered.__contains__):
         crashes = job.crashes + crashed
+        if crashed and job in answered:
+            queue.count_crash(job)  # before the look, which may be what crashes the process
         kept = _find_answer(job, results, config) if job in answered and crashes <= CRASHES else None
         _remove_temp(job, instance)
         if kept is not None and job.fingerprint == _wanted(job, config):

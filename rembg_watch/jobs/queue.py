@@ -25,7 +25,7 @@ from rembg_watch.jobs.outputs import record_outputs
 from rembg_watch.jobs.schema import BUSY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from sqlite3 import Connection
 
     from rembg_watch.jobs.database import Database
@@ -366,18 +366,15 @@ class Queue:
         """Return the jobs that are sent and have no answer; at a start, those that the process before had sent."""
         return self._jobs("WHERE state = 'running' ORDER BY id")
 
-    def count_crash(self, jobs: Iterable[Job]) -> None:
-        """Commit that the process crashed while it may have looked at the answers of these jobs.
+    def forget_crashes(self) -> None:
+        """Commit that unsent jobs were not at hand in the last crash: theirs were not in a row."""
+        self._db.write(
+            lambda connection: connection.execute(f"UPDATE jobs SET crashes = 0 WHERE {_UNSENT} AND crashes > 0")
+        )
 
-        A job that is unsent was not at hand: its crashes were not in a row.
-        """
-        numbers = [(job.id,) for job in jobs]
-
-        def work(connection: Connection) -> None:
-            connection.execute(f"UPDATE jobs SET crashes = 0 WHERE {_UNSENT} AND crashes > 0")
-            connection.executemany("UPDATE jobs SET crashes = crashes + 1 WHERE id = ?", numbers)
-
-        self._db.write(work)
+    def count_crash(self, job: Job) -> None:
+        """Commit that the process has crashed once more while this job was at hand."""
+        self._db.write(lambda connection: _update(connection, "crashes = crashes + 1", "id = ?", (job.id,)))
 
     def requeue_interrupted(self, job: Job, now: float, crashes: int) -> None:
         """Queue an interrupted job again; a version that was replaced meanwhile is superseded. Its attempt ends.

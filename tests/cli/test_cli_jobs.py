@@ -252,7 +252,7 @@ def test_show_names_the_answers_in_the_store(place):
 def test_show_tells_of_crashes(place):
     """A photo that was sent while rembg-watch crashed says so: the next time it fails."""
     job, _ = place.send("a.jpg")
-    place.queue.count_crash([job])
+    place.queue.count_crash(job)
     assert "rembg-watch ended 1 time while it was sent" in place.run("jobs", "show", job.id).out
 
 

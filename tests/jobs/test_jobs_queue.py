@@ -403,7 +403,7 @@ def test_crashes_are_counted_until_an_answer_comes(table):
     job = table.add()
     for crashes in (1, 2):
         attempt = table.send(job)
-        table.queue.count_crash(table.queue.running())
+        table.queue.count_crash(job)
         assert table.queries.get(job.id).crashes == crashes
         table.queue.requeue_interrupted(job, 1010.0, crashes)
     attempt = table.send(job)
