@@ -136,7 +136,7 @@ def read_header(source: Source) -> Header:
 
 
 def header_of(read: ReadAt) -> Header:
-    """Do the same as :func:`read_header`, by a function that reads."""
+    """Read the picture's format and size by a function of :func:`reader`. Raises as :func:`read_header` does."""
     head = read(0, 64)
     kind = sniff(head)
     if kind is None:
@@ -354,17 +354,14 @@ def check_container(source: Source) -> Header:
         NotAPicture: empty, a page of text, or anything else without a known signature.
         BrokenPicture: "cut short", where the end is missing, or "damaged", by its header or a checksum.
     """
-    header = read_header(source)
     read, size = reader(source), size_of(source)
+    header = header_of(read)
     kind, state = header.kind, Ending.UNKNOWN
     if kind is not Kind.PNG:
         state = ending(kind, read(0, HEAD_BYTES), read(max(0, size - TAIL_BYTES), TAIL_BYTES), size)
     if state is Ending.INCOMPLETE or (state is Ending.UNKNOWN and not walk_to_end(source, kind)):
         _cut_short(kind, f"after {size} bytes")
     return header
-
-
-_one_big_at_a_time = threading.Lock()
 
 
 def check_whole(source: Source) -> Header:
@@ -378,6 +375,9 @@ def check_whole(source: Source) -> Header:
         BrokenPicture: "cut short", where its end is missing, or "damaged", where it has an end but does not decode.
     """
     return decode(source, check_container(source))
+
+
+_one_big_at_a_time = threading.Lock()
 
 
 def decode(source: Source, header: Header | None = None, most: int = MAX_SIDE) -> Header:

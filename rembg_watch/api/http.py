@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 
 BLOCK = 512 * 1024
 """Bytes of a photo that are sent at once at most, on a line that takes them within a second."""
+REPORTED_BLOCK = 64 * 1024
+"""Bytes that are sent at once at most if a callback watches the progress. And bytes of a response in one block."""
 BUFFERED = 1024 * 1024
 """Bytes that the kernel may have accepted although the line has not: they say nothing about its speed."""
-REPORTED_BLOCK = 64 * 1024
-"""The same if a callback watches the progress. And bytes of a response in one block."""
 SLOWEST = 16 * 1024
 """Bytes a second below which an upload is given up."""
 MAX_IDLE = 4.0

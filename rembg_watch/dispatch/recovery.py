@@ -45,22 +45,22 @@ def recover(queue: Queue, results: Results, config: Config, *, crashed: bool, in
     ``crashed`` is False where the process before ended in good order and merely ran out of time.
     """
     jobs = queue.running()
-    answered = [job for job in jobs if _has_answer(job, results)]
     if crashed:
         queue.forget_crashes()
-    # First those without an answer, each with its count in one commit: a kill in between is no second crash for them.
-    for job in sorted(jobs, key=answered.__contains__):
-        crashes = job.crashes + crashed
-        if crashed and job in answered:
-            queue.count_crash(job)  # before the look, which may be what crashes the process
-        kept = _find_answer(job, results, config) if job in answered and crashes <= CRASHES else None
+    for job in jobs:
+        crashes, kept = job.crashes + crashed, None
+        if _has_answer(job, results):
+            if crashed:
+                queue.count_crash(job)  # before the look, which may be what crashes the process
+            if crashes <= CRASHES:
+                kept = _find_answer(job, results, config)
         _remove_temp(job, instance)
         if kept is not None and job.fingerprint == _wanted(job, config):
             _deliver(job, kept, queue)
         elif kept is None and crashes >= CRASHES:
             _fail(job, queue, config)
         else:  # without an answer, or with one to options that the config does not ask for any more
-            queue.requeue_interrupted(job, clock.now(), crashes)
+            queue.requeue_interrupted(job, clock.now(), crashes)  # the crash is counted in the same commit
     results.reject_parts()  # no attempt is open any more
     return len(jobs)
 
@@ -75,9 +75,9 @@ def _has_answer(job: Job, results: Results) -> bool:
 
 
 def _find_answer(job: Job, results: Results, config: Config) -> Kept | None:
-    """Return the verified answer of a job's open attempt, or None."""
-    if job.attempt is None or job.content_hash is None:
-        return None
+    """Return the verified answer of a job's open attempt, or None where what came is not whole."""
+    assert job.attempt is not None
+    assert job.content_hash is not None
     key = Key(job.content_hash, job.fingerprint)
     kept = results.find(key)
     if kept is not None and kept.attempt == job.attempt and results.read(kept) is not None:

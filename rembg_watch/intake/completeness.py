@@ -203,9 +203,9 @@ def _read(fd: int, size: int, writer: Writer, now: float) -> Facts:
         return Facts(now, size, writer, blank=not head.strip(b"\0"), refusal=preflight.refuse_type(head))
     if size < imagefile.HEAD_BYTES:
         return Facts(now, size, writer, kind, Ending.INCOMPLETE)
+    refusal = _refusal(read, size)  # before the tail, while the head's block is at hand
     tail = read(max(0, size - imagefile.TAIL_BYTES), imagefile.TAIL_BYTES)
-    ending = imagefile.ending(kind, head, tail, size)
-    return Facts(now, size, writer, kind, ending, refusal=_refusal(read, size))
+    return Facts(now, size, writer, kind, imagefile.ending(kind, head, tail, size), refusal=refusal)
 
 
 def _refusal(read: imagefile.ReadAt, size: int) -> Refusal | None:

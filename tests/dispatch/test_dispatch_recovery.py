@@ -21,7 +21,7 @@ ANSWER = picture(form="PNG")
 
 
 class Dead:
-    """A state directory whose daemon was killed after it had marked one photo as sent."""
+    """A state directory whose daemon was killed after it had marked one photo as sent; ``job`` is the newest."""
 
     def __init__(self, world):
         self.world = world
@@ -51,6 +51,20 @@ class Dead:
     def recover(self, *, crashed=True):
         assert recover(self.queue, self.results, self.world.config(), crashed=crashed, instance="i") == 1
         return self.job
+
+    def crash_in_the_look(self):
+        """Start again after a crash, and crash while an answer is looked at."""
+
+        class Crash(BaseException):
+            pass
+
+        def crash(*_):
+            raise Crash
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("rembg_watch.dispatch.recovery.checked", crash)
+            with pytest.raises(Crash):
+                recover(self.queue, self.results, self.world.config(), crashed=True, instance="i")
 
     def charges(self):
         return Ledger(self.database).totals()
@@ -127,50 +141,31 @@ def test_two_crashes_in_a_row_fail_the_photo(dead):
     assert dead.charges() == (0, 2)
 
 
-def test_an_answer_that_crashes_the_process_is_not_opened_a_third_time(dead, monkeypatch):
+def test_an_answer_that_crashes_the_process_is_not_opened_a_third_time(dead):
     """The count is written before the look; then the body is kept apart for the report."""
-
-    class Crash(BaseException):
-        pass
-
-    def crash(*_):
-        raise Crash
-
-    with monkeypatch.context() as patch:
-        patch.setattr("rembg_watch.dispatch.recovery.checked", crash)
-        for _ in range(2):
-            dead.part()
-            with pytest.raises(Crash):
-                dead.recover()
-        attempt = dead.job.attempt
-        job = dead.recover()
+    dead.part()
+    for _ in range(2):
+        dead.crash_in_the_look()
+    attempt = dead.job.attempt
+    job = dead.recover()
     assert (job.state, job.code, job.crashes) == ("failed", "crash", 0)
     assert dead.results.rejected(dead.key, attempt) is not None
 
 
-def test_a_kill_while_answers_are_looked_at_is_no_second_crash_for_the_other_photos(dead, monkeypatch):
-    """A photo without an answer is queued again, with its one crash, before any answer is opened."""
+@pytest.mark.parametrize("has_answer", [False, True])
+def test_a_kill_in_the_look_at_an_answer_counts_for_no_other_photo(dead, has_answer):
+    """It is queued again with its one crash, whether an answer to it began to come in or not."""
     dead.part()
-    other = Arrival(str(dead.world.inbox), "b.jpg", Version(2, 2), dead.key.fingerprint, "in:options")
-    dead.queue.enqueue([other], 1.0)
-    without = Queries(dead.database).select()[0]
-    sending = Sending(without, Key(f"p1{1:064x}", dead.key.fingerprint), 80, 60, str(dead.world.outbox / "b.png"))
-    dead.queue.mark_sent([sending], 1.0, 1.0)
-
-    class Killed(BaseException):
-        pass
-
-    def kill(*_):
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr("rembg_watch.dispatch.recovery.checked", kill)
-        with pytest.raises(Killed):
-            recover(dead.queue, dead.results, dead.world.config(), crashed=True, instance="i")
-    after = Queries(dead.database).get(without.id)
-    assert (after.state, after.crashes) == ("queued", 1)
-    assert recover(dead.queue, dead.results, dead.world.config(), crashed=True, instance="i") == 1
-    assert Queries(dead.database).get(without.id).crashes == 0
+    dead.queue.enqueue(
+        [Arrival(str(dead.world.inbox), "b.jpg", Version(2, 2), dead.key.fingerprint, "in:options")], 1.0
+    )
+    dead.key = Key(f"p1{1:064x}", dead.key.fingerprint)
+    dead.send()
+    if has_answer:
+        dead.part(ANSWER[:20])
+    dead.crash_in_the_look()
+    assert recover(dead.queue, dead.results, dead.world.config(), crashed=True, instance="i") == 2
+    assert (dead.job.path, dead.job.state, dead.job.crashes) == ("b.jpg", "queued", 1)
 
 
 def test_a_stop_that_ran_out_of_time_is_no_crash(dead):
